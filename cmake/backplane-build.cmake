@@ -1,0 +1,47 @@
+# What every folder shares: warnings, the numerics flags, and the two kinds of target, modules and plugins.
+
+find_package(PkgConfig REQUIRED)
+find_package(Threads REQUIRED)
+pkg_check_modules(YAML REQUIRED IMPORTED_TARGET yaml-0.1)
+pkg_check_modules(JANSSON REQUIRED IMPORTED_TARGET jansson)
+pkg_check_modules(PCRE2 REQUIRED IMPORTED_TARGET libpcre2-8)
+pkg_check_modules(UTF8PROC REQUIRED IMPORTED_TARGET libutf8proc)
+
+add_library(backplane_flags INTERFACE)
+target_compile_options(backplane_flags INTERFACE
+  -Wall -Wextra -Wpedantic -Wshadow $<$<COMPILE_LANGUAGE:C>:-Wconversion -Wstrict-prototypes>
+  # Contraction is written, never left to the compiler: docs/numerics.md.
+  -ffp-contract=off -fno-math-errno
+  $<$<BOOL:${BACKPLANE_WERROR}>:-Werror>)
+if(BACKPLANE_SANITIZE)
+  target_compile_options(backplane_flags INTERFACE -fsanitize=${BACKPLANE_SANITIZE} -fno-omit-frame-pointer
+    -fno-sanitize-recover=all)
+  target_link_options(backplane_flags INTERFACE -fsanitize=${BACKPLANE_SANITIZE})
+endif()
+
+# The SDK: the only headers that plugins see.
+add_library(backplane_sdk INTERFACE)
+target_include_directories(backplane_sdk INTERFACE
+  $<BUILD_INTERFACE:${PROJECT_SOURCE_DIR}/core/include> $<INSTALL_INTERFACE:${CMAKE_INSTALL_INCLUDEDIR}>)
+
+# A folder of the core as a static library named backplane_<name>: all its *.c files.
+function(backplane_module name)
+  file(GLOB sources CONFIGURE_DEPENDS ${CMAKE_CURRENT_SOURCE_DIR}/*.c)
+  add_library(backplane_${name} STATIC ${sources})
+  target_compile_definitions(backplane_${name} PRIVATE _GNU_SOURCE)
+  target_include_directories(backplane_${name} PUBLIC ${PROJECT_SOURCE_DIR}/core)
+  target_link_libraries(backplane_${name} PUBLIC backplane_sdk PRIVATE backplane_flags ${ARGN})
+endfunction()
+
+# A plugin: <name>.so that exports one symbol and links nothing of the core.
+function(backplane_plugin name)
+  add_library(plugin_${name} MODULE ${ARGN})
+  target_compile_definitions(plugin_${name} PRIVATE _GNU_SOURCE)
+  target_link_libraries(plugin_${name} PRIVATE backplane_sdk backplane_flags Threads::Threads m)
+  target_link_options(plugin_${name} PRIVATE
+    -Wl,--version-script=${PROJECT_SOURCE_DIR}/cmake/plugin.map
+    $<$<NOT:$<BOOL:${BACKPLANE_SANITIZE}>>:-Wl,-z,defs>)
+  set_target_properties(plugin_${name} PROPERTIES PREFIX "" OUTPUT_NAME ${name}
+    LIBRARY_OUTPUT_DIRECTORY ${BACKPLANE_PLUGIN_OUTPUT_DIRECTORY})
+  install(TARGETS plugin_${name} LIBRARY DESTINATION ${CMAKE_INSTALL_LIBDIR}/backplane)
+endfunction()

@@ -1,0 +1,51 @@
+/* model: a file on disk as a program, a tokenizer's description and a chat template.
+ *
+ * A model_file owns the mapping, the program and everything the program points at; it outlives what a backend compiled
+ * from it. Immutable once open; any thread. */
+#ifndef BACKPLANE_MODEL_MODEL_H
+#define BACKPLANE_MODEL_MODEL_H
+
+#include "model/gguf.h"
+
+#include <backplane/program.h>
+
+typedef struct model_options {
+    unsigned mapping_flags;
+    uint32_t context;  /* positions wanted; 0: as many as the model was trained for */
+    uint32_t numerics; /* BP_NUMERICS_… */
+} model_options;
+
+typedef struct model_file model_file;
+bp_status model_open(const char *path, const model_options *options, model_file **out, bp_error *error);
+void model_close(model_file *m); /* NULL is fine */
+
+typedef struct model_shape { /* of a decoder; 0 where it has no meaning */
+    uint32_t layers, width, heads, kv_heads, head_dim, ffn_width, vocab_size, train_context;
+    uint64_t parameters, file_bytes, weight_bytes;
+    char architecture[32], name[128], weight_type[32]; /* weight_type: the type that holds most bytes */
+} model_shape;
+
+const bp_program *model_program(const model_file *m);
+const model_shape *model_shape_of(const model_file *m);
+const gguf *model_gguf(const model_file *m);
+const char *model_chat_template(const model_file *m); /* NULL if it has none */
+bool model_damaged(const model_file *m);              /* the file changed under its mapping */
+
+/* What a tokenizer is built from, in this module's words; arrays belong to the model. */
+typedef struct model_vocabulary {
+    const char *model, *pre;
+    const gguf_string *pieces, *merges;
+    const int32_t *types;
+    uint32_t count, merge_count;
+    int32_t bos, eos, eot, unknown, padding;
+    bool add_bos, add_eos;
+} model_vocabulary;
+const model_vocabulary *model_vocabulary_of(const model_file *m);
+
+/* Bytes of keys and values for one token in all layers. */
+uint64_t model_kv_bytes_per_token(const model_file *m, uint32_t kv_dtype);
+
+/* The names of the architectures that this build can open, NULL-terminated. */
+const char *const *model_architectures(void);
+
+#endif
