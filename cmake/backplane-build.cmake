@@ -19,6 +19,15 @@ if(BACKPLANE_SANITIZE)
   target_link_options(backplane_flags INTERFACE -fsanitize=${BACKPLANE_SANITIZE})
 endif()
 
+if(BACKPLANE_FUZZ)
+  if(NOT CMAKE_C_COMPILER_ID MATCHES Clang)
+    message(FATAL_ERROR "BACKPLANE_FUZZ needs clang, which has libFuzzer: use the preset fuzz")
+  endif()
+  # Everything reports its coverage; only the fuzz targets have libFuzzer's main.
+  target_compile_options(backplane_flags INTERFACE -fsanitize=fuzzer-no-link)
+  target_link_options(backplane_flags INTERFACE -fsanitize=fuzzer-no-link)
+endif()
+
 # The SDK: the only headers that plugins see.
 add_library(backplane_sdk INTERFACE)
 target_include_directories(backplane_sdk INTERFACE
@@ -27,6 +36,10 @@ target_include_directories(backplane_sdk INTERFACE
 # A folder of the core as a static library named backplane_<name>: all its *.c files.
 function(backplane_module name)
   file(GLOB sources CONFIGURE_DEPENDS ${CMAKE_CURRENT_SOURCE_DIR}/*.c)
+  if(NOT sources)
+    file(WRITE ${CMAKE_CURRENT_BINARY_DIR}/empty.c "typedef int backplane_empty;\n")
+    set(sources ${CMAKE_CURRENT_BINARY_DIR}/empty.c)
+  endif()
   add_library(backplane_${name} STATIC ${sources})
   target_compile_definitions(backplane_${name} PRIVATE _GNU_SOURCE)
   target_include_directories(backplane_${name} PUBLIC ${PROJECT_SOURCE_DIR}/core)
@@ -39,8 +52,10 @@ function(backplane_plugin name)
   target_compile_definitions(plugin_${name} PRIVATE _GNU_SOURCE)
   target_link_libraries(plugin_${name} PRIVATE backplane_sdk backplane_flags Threads::Threads m)
   target_link_options(plugin_${name} PRIVATE
-    -Wl,--version-script=${PROJECT_SOURCE_DIR}/cmake/plugin.map
-    $<$<NOT:$<BOOL:${BACKPLANE_SANITIZE}>>:-Wl,-z,defs>)
+    -Wl,--version-script=${PROJECT_SOURCE_DIR}/cmake/plugin.map)
+  if(NOT BACKPLANE_SANITIZE) # whose runtime is the program's
+    target_link_options(plugin_${name} PRIVATE -Wl,-z,defs)
+  endif()
   set_target_properties(plugin_${name} PROPERTIES PREFIX "" OUTPUT_NAME ${name}
     LIBRARY_OUTPUT_DIRECTORY ${BACKPLANE_PLUGIN_OUTPUT_DIRECTORY})
   install(TARGETS plugin_${name} LIBRARY DESTINATION ${CMAKE_INSTALL_LIBDIR}/backplane)
