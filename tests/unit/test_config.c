@@ -190,6 +190,21 @@ static void a_configuration_without_a_file(void **state)
     assert_string_equal(error.message, "unknown key \"contxt\"; did you mean context?");
 }
 
+static void examples_are_read(void **state)
+{
+    (void)state;
+    static const char *const names[] = {"chat", "models"};
+    for (size_t i = 0; i < sizeof names / sizeof *names; i++) {
+        char path[400];
+        snprintf(path, sizeof path, "%s/config/%s.yaml", SOURCE_DIR, names[i]);
+        config *c = NULL;
+        bp_error error = {0};
+        if (config_load(path, NULL, NULL, &c, &error) != BP_OK)
+            fail_msg("%s", error.message);
+        config_free(c);
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -199,6 +214,7 @@ int main(void)
         cmocka_unit_test(mistakes_have_places),
         cmocka_unit_test(a_file_on_disk_gives_its_directory),
         cmocka_unit_test(a_configuration_without_a_file),
+        cmocka_unit_test(examples_are_read),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
