@@ -1,0 +1,307 @@
+#include "engine/engine.h"
+
+#include "base/error.h"
+#include "base/log.h"
+#include "engine/models.h"
+#include "engine/prompt.h"
+#include "engine/request.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+/* --- life ----------------------------------------------------------------------------------------------------------------- */
+
+static bp_status check_models(const engine_model *models, uint32_t count, uint32_t backends, bp_error *error)
+{
+    for (uint32_t i = 0; i < count; i++) {
+        if (!models[i].name || !models[i].file)
+            return error_set(error, BP_EINVAL, "model %u has no name or no file", i);
+        if (models[i].backend >= backends)
+            return error_set(error, BP_EINVAL, "model \"%s\" names backend %u of %u", models[i].name, models[i].backend, backends);
+    }
+    return BP_OK;
+}
+
+static bp_status start_loops(bp_engine *e, const engine_backend *backends, uint32_t count, bp_error *error)
+{
+    for (uint32_t i = 0; i < count; i++) {
+        e->backends[i] = backends[i];
+        bp_status status = loop_new(&e->backends[i], &e->loops[i], error);
+        if (status != BP_OK)
+            return status;
+        e->backend_count++;
+    }
+    return BP_OK;
+}
+
+bp_status engine_new(const engine_backend *backends, uint32_t backend_count, const engine_model *models, uint32_t model_count,
+                     bp_engine **out, bp_error *error)
+{
+    bp_status status = check_models(models, model_count, backend_count, error);
+    if (status != BP_OK)
+        return status;
+    arena *memory = arena_new();
+    bp_engine *e = memory ? arena_alloc(memory, sizeof *e) : NULL;
+    if (!e) {
+        arena_free(memory);
+        return error_set(error, BP_ENOMEM, "no memory for the engine");
+    }
+    e->memory = memory;
+    pthread_mutex_init(&e->lock, NULL);
+    pthread_cond_init(&e->changed, NULL);
+    e->backends = arena_array(memory, backend_count, sizeof *e->backends);
+    e->loops = arena_array(memory, backend_count, sizeof(loop *));
+    e->models = arena_array(memory, model_count, sizeof *e->models);
+    if ((backend_count && (!e->backends || !e->loops)) || (model_count && !e->models))
+        status = error_set(error, BP_ENOMEM, "no memory for the engine");
+    if (status == BP_OK)
+        status = start_loops(e, backends, backend_count, error);
+    if (status != BP_OK) {
+        engine_free(e);
+        return status;
+    }
+    for (uint32_t i = 0; i < model_count; i++)
+        e->models[i] = (model_entry){.config = models[i], .loop = e->loops[models[i].backend]};
+    e->model_count = model_count;
+    *out = e;
+    return BP_OK;
+}
+
+bool engine_drain(bp_engine *engine, uint64_t timeout_ns)
+{
+    uint64_t now = clock_now(), until = now + timeout_ns < now ? UINT64_MAX : now + timeout_ns;
+    bool idle = true;
+    for (uint32_t i = 0; i < engine->backend_count; i++)
+        idle = loop_drain(engine->loops[i], until) && idle;
+    return idle;
+}
+
+void engine_free(bp_engine *engine)
+{
+    if (!engine)
+        return;
+    for (uint32_t i = 0; i < engine->backend_count; i++)
+        loop_free(engine->loops[i]);
+    models_free(engine);
+    pthread_cond_destroy(&engine->changed);
+    pthread_mutex_destroy(&engine->lock);
+    arena_free(engine->memory);
+}
+
+/* --- requests ------------------------------------------------------------------------------------------------------------- */
+
+/* What the caller's struct says, in this build's struct (plugin.h, rules of the boundary). */
+static bp_status read_request(const bp_request *from, bp_request *out, bp_error *error)
+{
+    if (from->size == 0)
+        return error_set(error, BP_EINVAL, "the request's size is not set: fill it with defaults()");
+    *out = (bp_request){0};
+    memcpy(out, from, from->size < sizeof *out ? from->size : sizeof *out);
+    return request_check(out, error);
+}
+
+static void defaults(bp_engine *engine, const char *model, bp_request *out)
+{
+    *out = (bp_request){.size = sizeof *out, .model = model};
+    sampling_defaults(&out->sampling);
+    model_entry *m;
+    if (models_find(engine, model, &m, NULL) != BP_OK)
+        return;
+    out->max_tokens = m->config.max_tokens;
+    if (m->config.sampling.size)
+        out->sampling = m->config.sampling;
+}
+
+/* With a place in the queue. */
+static bp_status submit_reserved(model_entry *m, const bp_request *request, uint64_t now, bp_stream **out, bp_error *error)
+{
+    token_list prompt = {0};
+    bp_stream *r = NULL;
+    bp_status status = prompt_encode(m->loaded, request, &prompt, error);
+    if (status == BP_OK)
+        status = request_new(m->loaded, request, &prompt, now, &r, error);
+    token_list_free(&prompt);
+    if (status != BP_OK) {
+        lane_unreserve(m->lane);
+        return status;
+    }
+    status = lane_submit(m->lane, r, error);
+    if (status != BP_OK)
+        request_drop(r);
+    else
+        *out = r;
+    return status;
+}
+
+static bp_status submit(bp_engine *engine, const bp_request *from, bp_stream **out, bp_error *error)
+{
+    uint64_t now = clock_now();
+    bp_request request;
+    model_entry *m;
+    bp_status status = read_request(from, &request, error);
+    if (status == BP_OK)
+        status = models_find(engine, request.model, &m, error);
+    if (status == BP_OK)
+        status = models_ready(engine, m, false, NULL, NULL, error);
+    if (status == BP_OK)
+        status = lane_reserve(m->lane, error); /* before the work of reading the prompt */
+    return status == BP_OK ? submit_reserved(m, &request, now, out, error) : status;
+}
+
+static bp_status next(bp_stream *r, uint64_t timeout_ns, bp_event *out, bp_error *error)
+{
+    return stream_next(&r->events, timeout_ns, out, error);
+}
+
+static void cancel(bp_stream *r)
+{
+    if (r)
+        lane_cancel(r->lane, r);
+}
+
+static void release(bp_stream *r)
+{
+    cancel(r);
+    request_drop(r);
+}
+
+/* --- models --------------------------------------------------------------------------------------------------------------- */
+
+static uint32_t model_count(bp_engine *engine)
+{
+    return engine->model_count;
+}
+
+static bp_status model_info(bp_engine *engine, uint32_t index, bp_model_info *out, bp_error *error)
+{
+    if (index >= engine->model_count)
+        return error_set(error, BP_ENOTFOUND, "there is no model %u of %u", index, engine->model_count);
+    models_describe(engine, &engine->models[index], out);
+    return BP_OK;
+}
+
+static bp_status find_model(bp_engine *engine, const char *name, uint32_t *index, bp_error *error)
+{
+    model_entry *m;
+    bp_status status = models_find(engine, name, &m, error);
+    if (status == BP_OK)
+        *index = (uint32_t)(m - engine->models);
+    return status;
+}
+
+static bp_status load(bp_engine *engine, const char *model, bp_progress_fn progress, void *user, bp_error *error)
+{
+    model_entry *m;
+    bp_status status = models_find(engine, model, &m, error);
+    if (status == BP_OK)
+        status = models_ready(engine, m, true, progress, user, error);
+    bp_error why;
+    if (status == BP_OK && lane_failed(m->lane, &why))
+        status = error_set(error, why.code, "%s", why.message);
+    return status;
+}
+
+/* A model that is not loaded has done nothing yet. */
+static bp_status stats(bp_engine *engine, const char *model, bp_model_stats *out, bp_error *error)
+{
+    model_entry *m;
+    bp_status status = models_find(engine, model, &m, error);
+    if (status != BP_OK)
+        return status;
+    pthread_mutex_lock(&engine->lock);
+    lane *place = m->lane;
+    pthread_mutex_unlock(&engine->lock);
+    *out = (bp_model_stats){.size = sizeof *out};
+    if (place)
+        lane_stats(place, out);
+    return BP_OK;
+}
+
+/* --- text ----------------------------------------------------------------------------------------------------------------- */
+
+static bp_status find_ready(bp_engine *engine, const char *name, model_entry **out, bp_error *error)
+{
+    bp_status status = models_find(engine, name, out, error);
+    return status == BP_OK ? models_ready(engine, *out, false, NULL, NULL, error) : status;
+}
+
+static bp_status tokenize(bp_engine *engine, const char *model, const char *text, uint64_t bytes, uint32_t flags, int32_t *ids,
+                          uint64_t capacity, uint64_t *count, bp_error *error)
+{
+    model_entry *m;
+    bp_status status = find_ready(engine, model, &m, error);
+    if (status != BP_OK)
+        return status;
+    token_list list = {0};
+    unsigned encode = (flags & BP_TOKENIZE_SPECIAL ? TOKENIZER_SPECIAL : 0u) | (flags & BP_TOKENIZE_BOS ? TOKENIZER_BOS : 0u);
+    status = tokenizer_encode(m->loaded->tokenizer, text ? text : "", text ? (size_t)bytes : 0, NULL, encode, &list, error);
+    if (status == BP_OK) {
+        size_t copied = list.count < capacity ? list.count : (size_t)capacity;
+        if (copied)
+            memcpy(ids, list.ids, copied * sizeof *ids);
+        *count = list.count;
+    }
+    token_list_free(&list);
+    return status;
+}
+
+static void give_text(const buffer *text, char *out, uint64_t capacity, uint64_t *bytes)
+{
+    size_t copied = text->size < capacity ? text->size : (size_t)capacity;
+    if (copied)
+        memcpy(out, text->data, copied);
+    *bytes = text->size;
+}
+
+static bp_status detokenize(bp_engine *engine, const char *model, const int32_t *ids, uint64_t count, char *text,
+                            uint64_t capacity, uint64_t *bytes, bp_error *error)
+{
+    model_entry *m;
+    bp_status status = find_ready(engine, model, &m, error);
+    if (status != BP_OK)
+        return status;
+    detokenizer d = {.emit_special = 1};
+    buffer out = {0};
+    bool enough = true;
+    for (uint64_t i = 0; i < count && enough && status == BP_OK; i++) {
+        if (ids[i] < 0 || (uint32_t)ids[i] >= m->loaded->vocab_size)
+            status = error_set(error, BP_EINVAL, "token %d is not in the vocabulary of %u tokens", ids[i],
+                               m->loaded->vocab_size);
+        else
+            enough = detokenizer_push(&d, m->loaded->tokenizer, ids[i], &out);
+    }
+    if (status == BP_OK && (!enough || !detokenizer_finish(&d, &out)))
+        status = error_set(error, BP_ENOMEM, "no memory for the text of %llu tokens", (unsigned long long)count);
+    if (status == BP_OK)
+        give_text(&out, text, capacity, bytes);
+    buffer_free(&out);
+    return status;
+}
+
+static bp_status render(bp_engine *engine, const bp_request *from, char *text, uint64_t capacity, uint64_t *bytes,
+                        bp_error *error)
+{
+    bp_request request;
+    model_entry *m;
+    bp_status status = read_request(from, &request, error);
+    if (status == BP_OK)
+        status = find_ready(engine, request.model, &m, error);
+    if (status != BP_OK)
+        return status;
+    buffer out = {0}, trusted = {0};
+    status = prompt_render(m->loaded, &request, &out, &trusted, error);
+    if (status == BP_OK)
+        give_text(&out, text, capacity, bytes);
+    buffer_free(&out);
+    buffer_free(&trusted);
+    return status;
+}
+
+const bp_engine_api *engine_api(void)
+{
+    static const bp_engine_api api = {
+        .size = sizeof api, .defaults = defaults, .submit = submit, .next = next, .cancel = cancel, .release = release,
+        .model_count = model_count, .model_info = model_info, .find_model = find_model, .load = load, .stats = stats,
+        .tokenize = tokenize, .detokenize = detokenize, .render = render};
+    return &api;
+}

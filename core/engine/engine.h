@@ -1,0 +1,58 @@
+/* engine: the registry of models behind bp_engine_api, as main sees it.
+ *
+ * An engine owns one loop thread a device and loads each model on its first use, or when asked to. Models that cannot be
+ * used (their load failed, their file changed, their device is lost) answer every request with BP_EDEVICE and the reason;
+ * an explicit load() tries again where loading was what failed.
+ *
+ * Lifetimes: backends, the devices behind them and the strings of `models` outlive the engine. Every stream is released
+ * before engine_free. */
+#ifndef BACKPLANE_ENGINE_ENGINE_H
+#define BACKPLANE_ENGINE_ENGINE_H
+
+#include <backplane/backend.h>
+#include <backplane/engine.h>
+#include <stdbool.h>
+
+/* One open device. */
+typedef struct engine_backend {
+    const char *name;
+    const bp_backend_ops *ops;
+    bp_device *device;
+    bp_device_info info;
+} engine_backend;
+
+/* Zero means the default where one is named. */
+typedef struct engine_model {
+    const char *name;
+    const char *const *aliases;
+    uint32_t alias_count;
+    const char *file;
+    uint32_t backend;          /* index of an engine_backend */
+    uint32_t context;          /* 0: what the model was trained for */
+    uint32_t numerics, kv_dtype;
+    uint32_t max_batch;        /* sequences of one step; 0: 32. Never more than max_step_tokens */
+    uint32_t max_step_tokens;  /* 0: 512 */
+    uint32_t page_tokens;      /* 0: 32 */
+    uint32_t queue_limit;      /* requests that may be here beyond max_batch; 0 is none */
+    uint64_t kv_tokens;        /* 0: from kv_memory. Fewer than `context` lower the context */
+    uint64_t kv_memory;        /* bytes; 0: 4 contexts, or max_batch of them if that is less. A backend reserves address
+                                * space for the cache and touches a page when it is first written */
+    uint32_t max_tokens;       /* of an answer whose request came from defaults() and was not changed; 0: what fits */
+    const char *system_prompt; /* put before requests without a system message; NULL is none */
+    bp_sampling sampling;      /* what defaults() gives; size 0: the neutral ones */
+    unsigned mapping_flags;
+} engine_model;
+
+enum { ENGINE_MAX_BATCH = 32, ENGINE_STEP_TOKENS = 512, ENGINE_PAGE_TOKENS = 32, ENGINE_KV_CONTEXTS = 4 };
+
+bp_status engine_new(const engine_backend *backends, uint32_t backend_count, const engine_model *models, uint32_t model_count,
+                     bp_engine **out, bp_error *error);
+/* Refuses new requests, waits for those that run at most timeout_ns, then ends the rest with an error; true if there was
+ * no rest. Frontends are stopped after it and before engine_free. */
+bool engine_drain(bp_engine *engine, uint64_t timeout_ns);
+/* Drains without waiting, joins the threads, releases the models; NULL is fine. */
+void engine_free(bp_engine *engine);
+
+const bp_engine_api *engine_api(void);
+
+#endif

@@ -1,0 +1,166 @@
+#include "engine/loaded.h"
+
+#include "base/checked.h"
+#include "base/error.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+static uint32_t or_default(uint32_t value, uint32_t fallback)
+{
+    return value ? value : fallback;
+}
+
+static bool copy_pieces(const gguf_string *from, uint32_t count, text_piece **out)
+{
+    text_piece *pieces = calloc(count ? count : 1, sizeof *pieces);
+    for (uint32_t i = 0; pieces && i < count; i++) {
+        if (from[i].length > UINT32_MAX) {
+            free(pieces);
+            pieces = NULL;
+            break;
+        }
+        pieces[i] = (text_piece){.bytes = from[i].bytes, .length = (uint32_t)from[i].length};
+    }
+    *out = pieces;
+    return pieces != NULL;
+}
+
+static bp_status build_tokenizer(loaded *l, bp_error *error)
+{
+    const model_vocabulary *v = model_vocabulary_of(l->file);
+    if (!v || v->count == 0)
+        return error_set(error, BP_EINVAL, "%s holds no vocabulary", l->config->file);
+    text_piece *pieces = NULL, *merges = NULL;
+    bp_status status;
+    if (!copy_pieces(v->pieces, v->count, &pieces) || !copy_pieces(v->merges, v->merge_count, &merges)) {
+        status = error_set(error, BP_ENOMEM, "no memory for the vocabulary of %s", l->config->file);
+    } else {
+        tokenizer_spec spec = {.model = v->model, .pre = v->pre, .pieces = pieces, .types = v->types, .count = v->count,
+                               .merges = merges, .merge_count = v->merge_count, .bos = v->bos, .eos = v->eos, .eot = v->eot,
+                               .unknown = v->unknown, .padding = v->padding, .add_bos = v->add_bos, .add_eos = v->add_eos};
+        status = tokenizer_new(&spec, &l->tokenizer, error);
+    }
+    free(pieces);
+    free(merges);
+    return status;
+}
+
+/* A template that cannot be read costs the model its chat, not its life. */
+static bp_status build_template(loaded *l, bp_error *error)
+{
+    const char *source = model_chat_template(l->file);
+    if (!source) {
+        error_set(&l->chat_error, BP_EINVAL, "model \"%s\" has no chat template: send text instead", l->config->name);
+        return BP_OK;
+    }
+    bp_error why = {0};
+    bp_status status = chat_template_new(source, strlen(source), &l->chat, &why);
+    if (status == BP_ENOMEM)
+        return error_set(error, status, "%s", why.message);
+    if (status != BP_OK)
+        error_set(&l->chat_error, BP_EUNSUPPORTED, "the chat template of model \"%s\": %.380s", l->config->name, why.message);
+    return BP_OK;
+}
+
+/* How many tokens all sequences together may have cached. */
+static uint64_t cache_tokens(const loaded *l, uint32_t context, uint32_t max_batch)
+{
+    const engine_model *c = l->config;
+    if (c->kv_tokens)
+        return c->kv_tokens;
+    uint64_t each = model_kv_bytes_per_token(l->file, c->kv_dtype);
+    if (c->kv_memory && each)
+        return c->kv_memory / each;
+    return (uint64_t)context * (max_batch < ENGINE_KV_CONTEXTS ? max_batch : ENGINE_KV_CONTEXTS);
+}
+
+static bp_status plan_limits(loaded *l, bp_error *error)
+{
+    const engine_model *c = l->config;
+    const bp_program *program = model_program(l->file);
+    uint32_t context = c->context && c->context < program->max_context ? c->context : program->max_context;
+    uint32_t step = or_default(c->max_step_tokens, ENGINE_STEP_TOKENS), batch = or_default(c->max_batch, ENGINE_MAX_BATCH);
+    uint32_t page = or_default(c->page_tokens, ENGINE_PAGE_TOKENS);
+    if (page < 16 || page > 256 || page % 16 != 0 || 256 % page != 0)
+        return error_set(error, BP_EINVAL, "pages of %u tokens are not possible; 16, 32, 64, 128 and 256 are", page);
+    if (batch > step)
+        batch = step;
+    uint64_t tokens = cache_tokens(l, context, batch), count = tokens / page + (tokens % page != 0);
+    if (context < 2 || count == 0 || count > INT32_MAX)
+        return error_set(error, BP_EINVAL, "a context of %u tokens with a cache of %llu is not possible", context,
+                         (unsigned long long)tokens);
+    if (tokens < context)
+        context = (uint32_t)(count * page < context ? count * page : context);
+    l->context = context;
+    l->limits = (bp_limits){.size = sizeof l->limits, .max_tokens = step, .max_seqs = batch, .max_rows = batch,
+                            .page_tokens = page, .page_count = (uint32_t)count, .max_context = context,
+                            .kv_dtype = c->kv_dtype};
+    return BP_OK;
+}
+
+static bp_status check_program(loaded *l, bp_error *error)
+{
+    const bp_program *program = model_program(l->file);
+    l->vocab_size = program->vocab_size;
+    l->output_width = program->output_width;
+    if (program->vocab_size == 0 || program->output_width != program->vocab_size)
+        return error_set(error, BP_EUNSUPPORTED, "%s is no decoder: it gives %u numbers a row for %u tokens", l->config->file,
+                         program->output_width, program->vocab_size);
+    if (tokenizer_count(l->tokenizer) > program->vocab_size)
+        return error_set(error, BP_EINVAL, "%s: the tokenizer has %u tokens and the model %u", l->config->file,
+                         tokenizer_count(l->tokenizer), program->vocab_size);
+    return BP_OK;
+}
+
+bp_status loaded_open(const engine_model *config, const engine_backend *backend, loaded **out, bp_error *error)
+{
+    loaded *l = calloc(1, sizeof *l);
+    if (!l)
+        return error_set(error, BP_ENOMEM, "no memory to load model \"%s\"", config->name);
+    l->config = config;
+    l->backend = backend;
+    model_options options = {.mapping_flags = config->mapping_flags, .context = config->context, .numerics = config->numerics};
+    bp_status status = model_open(config->file, &options, &l->file, error);
+    if (status == BP_OK)
+        status = build_tokenizer(l, error);
+    if (status == BP_OK)
+        status = build_template(l, error);
+    if (status == BP_OK)
+        status = check_program(l, error);
+    if (status == BP_OK)
+        status = plan_limits(l, error);
+    if (status != BP_OK) {
+        loaded_free(l);
+        return status;
+    }
+    *out = l;
+    return BP_OK;
+}
+
+bp_status loaded_compile(loaded *l, bp_error *error)
+{
+    const bp_backend_ops *ops = l->backend->ops;
+    const bp_program *program = model_program(l->file);
+    bp_status status = ops->supports(l->backend->device, program, error);
+    if (status == BP_OK)
+        status = ops->compile(l->backend->device, program, &l->limits, &l->model, error);
+    if (status != BP_OK)
+        return status;
+    l->memory.size = sizeof l->memory;
+    if (ops->memory(l->model, &l->memory, NULL) != BP_OK)
+        l->memory = (bp_model_memory){.size = sizeof l->memory}; /* only told to people */
+    return model_damaged(l->file) ? error_set(error, BP_EIO, "%s changed while it was read", l->config->file) : BP_OK;
+}
+
+void loaded_free(loaded *l)
+{
+    if (!l)
+        return;
+    if (l->model)
+        l->backend->ops->release(l->model);
+    chat_template_free(l->chat);
+    tokenizer_free(l->tokenizer);
+    model_close(l->file);
+    free(l);
+}

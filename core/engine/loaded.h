@@ -1,0 +1,31 @@
+/* loaded: a model in memory: its file, tokenizer, chat template and what the backend compiled of it.
+ *
+ * Loading has two halves: loaded_open works on the host alone; loaded_compile and loaded_free call the backend and need
+ * the device to themselves. Immutable between compile and free; any thread. */
+#ifndef BACKPLANE_ENGINE_LOADED_H
+#define BACKPLANE_ENGINE_LOADED_H
+
+#include "engine/engine.h"
+#include "model/model.h"
+#include "text/template.h"
+#include "text/tokenizer.h"
+
+typedef struct loaded {
+    const engine_model *config; /* borrowed */
+    const engine_backend *backend;
+    model_file *file;
+    tokenizer *tokenizer;
+    chat_template *chat;        /* NULL: none, or one that this build cannot read: chat_error says so */
+    bp_error chat_error;
+    bp_limits limits;
+    bp_model *model;
+    bp_model_memory memory;
+    uint32_t context;           /* tokens of one sequence: never more than the whole cache holds */
+    uint32_t vocab_size, output_width;
+} loaded;
+
+bp_status loaded_open(const engine_model *config, const engine_backend *backend, loaded **out, bp_error *error);
+bp_status loaded_compile(loaded *l, bp_error *error);
+void loaded_free(loaded *l); /* NULL is fine */
+
+#endif

@@ -1,0 +1,87 @@
+/* scheduler: which tokens of which sequences make the next step of one model.
+ *
+ * A pure data structure: no threads, no clock but the time passed in, no randomness. The same calls in the same order
+ * give the same plans. One thread at a time; sequences belong to the caller and outlive their place here.
+ *
+ * A round is plan, then the backend's step, then commit:
+ *   plan    ends what was cancelled or is late; gives running sequences the page that their next token needs; admits
+ *           waiting ones; writes down the step: first every sequence with one token to go, then chunks of prompts.
+ *   commit  takes the step's result, entry by entry: the token that was sampled, or that the sequence is over.
+ * Between them sequences may be added, and removed while they wait; a plan never names a waiting sequence.
+ *
+ * Invariants:
+ *   C1  Sequences run and wait in order of urgency: priority, then arrival. Nobody is admitted before a more urgent one.
+ *   C2  No more sequences run than a step may have tokens, so a step holds one token of each: a sequence that has one
+ *       token to go is in every plan, however long other prompts are, and the most urgent prompt always moves.
+ *   C3  A plan stays within max_tokens and max_sequences.
+ *   C4  Admission takes pages for all tokens known by then and leaves one free page for each sequence that runs.
+ *   C5  Who needs a page and finds none preempts the least urgent sequence that runs, which may be itself. Admission
+ *       preempts strictly lower priorities only, and only if that makes enough room. So the most urgent sequence is never
+ *       preempted, and since any one sequence fits alone (scheduler_add refuses it otherwise) each one ends.
+ *   C6  The sum of page references is the sum of page_count over what runs. */
+#ifndef BACKPLANE_ENGINE_SCHEDULER_H
+#define BACKPLANE_ENGINE_SCHEDULER_H
+
+#include "engine/pages.h"
+#include "engine/sequence.h"
+
+typedef struct scheduler_limits {
+    uint32_t max_sequences, max_tokens; /* of one step */
+    uint32_t page_tokens, page_count;
+    uint32_t queue_limit;               /* sequences beyond max_sequences that may be here at once */
+} scheduler_limits;
+
+typedef struct plan_entry {
+    sequence *sequence;
+    uint32_t start, count; /* tokens start … start + count - 1 */
+    bool row;              /* the last of them wants output */
+    /* Filled before commit: */
+    bool failed;           /* the step did not run for this entry: nothing was computed */
+    bool over;             /* the sequence ends here */
+    int32_t token;         /* with row and neither of the above: the token that was sampled */
+} plan_entry;
+
+typedef struct plan {
+    plan_entry *entries; /* [count], the scheduler's until the next plan */
+    uint32_t count, token_count, row_count;
+    sequence *ended;     /* linked by next; each with its cause */
+} plan;
+
+typedef struct scheduler_counts {
+    uint32_t running, waiting, pages_used, pages_total;
+    uint64_t preemptions;
+} scheduler_counts;
+
+typedef struct scheduler scheduler;
+
+bp_status scheduler_new(const scheduler_limits *limits, scheduler **out, bp_error *error);
+void scheduler_free(scheduler *s); /* NULL is fine */
+
+uint32_t scheduler_pages_for(const scheduler *s, uint32_t tokens);
+
+/* Holds a place for a sequence that is being prepared; BP_ELIMIT when the queue is full. Every reservation is used up by
+ * one scheduler_add, whether that succeeds or not, or given back. */
+bp_status scheduler_reserve(scheduler *s, bp_error *error);
+void scheduler_unreserve(scheduler *s);
+/* From a new sequence to a waiting one; BP_ELIMIT where it could never run. */
+bp_status scheduler_add(scheduler *s, sequence *q, bp_error *error);
+/* Ends a waiting sequence at once; false, and nothing happens, if it does not wait. */
+bool scheduler_remove(scheduler *s, sequence *q);
+
+/* Ends every sequence that waits and was cancelled or is late; a list by next. Allowed between plan and commit. */
+sequence *scheduler_expire(scheduler *s, uint64_t now);
+void scheduler_plan(scheduler *s, uint64_t now, plan *out);
+/* The sequences that are over, linked by next. */
+sequence *scheduler_commit(scheduler *s, const plan *done);
+/* Ends everything; not between plan and commit. */
+sequence *scheduler_end_all(scheduler *s);
+
+bool scheduler_idle(const scheduler *s);             /* nothing runs or waits */
+uint64_t scheduler_next_deadline(const scheduler *s); /* UINT64_MAX where there is none */
+scheduler_counts scheduler_count(const scheduler *s);
+
+/* For tests: page references of one page, and what runs in order of urgency. */
+uint32_t scheduler_page_references(const scheduler *s, int32_t page);
+const sequence *scheduler_running(const scheduler *s, uint32_t index);
+
+#endif

@@ -1,0 +1,63 @@
+/* sequence: one request as the scheduler sees it, numbers only.
+ *
+ *                 scheduler_add                scheduler_plan: admitted, pages for all its tokens
+ *         (new) ────────────────▶ WAITING ───────────────────────────────────▶ RUNNING
+ *                                  │    ▲                                      │    │
+ *            cancelled or expired  │    └──────────────────────────────────────┘    │ its answer is complete, or it failed,
+ *                                  ▼      preempted: pages released, computed = 0   ▼ or it was cancelled or expired
+ *                                ENDED ◀──────────────────────────────────────────────
+ *
+ * Invariants:
+ *   S1  prompt_count <= token_count <= token_limit; tokens[] holds the prompt and then what was sampled, and never changes.
+ *   S2  computed < token_count while WAITING or RUNNING: the last token's row is what the next token is sampled from.
+ *   S3  computed = 0 and page_count = 0 unless RUNNING.
+ *   S4  While RUNNING the pages cover tokens 0 … token_count - 1 at the time of admission, and every computed token.
+ *   S5  A sequence that is preempted computes its sampled tokens again as if they were prompt. Nothing else of the request
+ *       changes: sampler, text and events stand outside.
+ *
+ * The scheduler changes everything here but `cancelled`, which any thread may set. */
+#ifndef BACKPLANE_ENGINE_SEQUENCE_H
+#define BACKPLANE_ENGINE_SEQUENCE_H
+
+#include <stdatomic.h>
+#include <stdbool.h>
+#include <stdint.h>
+
+typedef enum sequence_state { SEQUENCE_NEW, SEQUENCE_WAITING, SEQUENCE_RUNNING, SEQUENCE_ENDED } sequence_state;
+
+/* Why the scheduler ended a sequence by itself. */
+typedef enum sequence_cause { SEQUENCE_CAUSE_NONE, SEQUENCE_CAUSE_CANCELLED, SEQUENCE_CAUSE_EXPIRED } sequence_cause;
+
+typedef struct sequence sequence;
+struct sequence {
+    int32_t priority;     /* higher first */
+    uint64_t number;      /* order of arrival, set by scheduler_add; lower first within a priority */
+    uint64_t deadline;    /* nanoseconds on the scheduler's clock; 0 is none */
+    atomic_bool cancelled;
+
+    sequence_state state;
+    sequence_cause cause;
+    uint64_t admitted_at; /* first admission; 0 before it */
+    uint32_t preemptions;
+
+    int32_t *tokens;      /* [token_limit], the owner's */
+    uint32_t token_count, token_limit, prompt_count;
+    uint32_t computed;    /* tokens 0 … computed - 1 have their K and V in the pages */
+    int32_t *pages;       /* room for every page of token_limit tokens, the owner's */
+    uint32_t page_count;
+
+    sequence *next;       /* of the waiting, or of a list of ended sequences */
+};
+
+/* Urgency: a strict order over all sequences of a scheduler. */
+static inline bool sequence_before(const sequence *a, const sequence *b)
+{
+    return a->priority != b->priority ? a->priority > b->priority : a->number < b->number;
+}
+
+static inline uint32_t sequence_remaining(const sequence *q)
+{
+    return q->token_count - q->computed;
+}
+
+#endif

@@ -1,0 +1,126 @@
+#include "engine/step.h"
+
+#include "base/error.h"
+#include "base/log.h"
+#include "engine/request.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+bp_status step_init(step *s, const loaded *l, bp_error *error)
+{
+    const bp_limits *limits = &l->limits;
+    size_t stride = limits->max_context / limits->page_tokens + 1;
+    *s = (step){.loaded = l};
+    s->tokens = calloc(limits->max_tokens, sizeof *s->tokens);
+    s->positions = calloc(limits->max_tokens, sizeof *s->positions);
+    s->first = calloc((size_t)limits->max_seqs + 1, sizeof *s->first);
+    s->context = calloc(limits->max_seqs, sizeof *s->context);
+    s->pages = calloc(limits->max_seqs, stride * sizeof *s->pages);
+    s->rows = calloc(limits->max_rows, sizeof *s->rows);
+    s->output = calloc(limits->max_rows, l->output_width * sizeof *s->output);
+    if (s->tokens && s->positions && s->first && s->context && s->pages && s->rows && s->output)
+        return BP_OK;
+    step_clear(s);
+    return error_set(error, BP_ENOMEM, "no memory for steps of %u tokens and %u rows", limits->max_tokens, limits->max_rows);
+}
+
+void step_clear(step *s)
+{
+    free(s->tokens);
+    free(s->positions);
+    free(s->first);
+    free(s->context);
+    free(s->pages);
+    free(s->rows);
+    free(s->output);
+    *s = (step){0};
+}
+
+/* Pages that the first `tokens` tokens lie in. */
+static uint32_t pages_for(const loaded *l, uint32_t tokens)
+{
+    return (tokens + l->limits.page_tokens - 1) / l->limits.page_tokens;
+}
+
+static bp_batch build_batch(step *s, const plan_entry *entries, uint32_t count)
+{
+    bp_batch b = {.size = sizeof b, .seq_count = count, .tokens = s->tokens, .positions = s->positions, .first = s->first,
+                  .context = s->context, .pages = s->pages, .rows = s->rows};
+    for (uint32_t i = 0; i < count; i++) {
+        uint32_t needed = pages_for(s->loaded, entries[i].start + entries[i].count);
+        b.page_stride = needed > b.page_stride ? needed : b.page_stride;
+    }
+    for (uint32_t i = 0; i < count; i++) {
+        const plan_entry *e = &entries[i];
+        const sequence *q = e->sequence;
+        int32_t *table = s->pages + (size_t)i * b.page_stride;
+        uint32_t needed = pages_for(s->loaded, e->start + e->count);
+        memcpy(table, q->pages, needed * sizeof *table);
+        for (uint32_t p = needed; p < b.page_stride; p++)
+            table[p] = -1;
+        s->first[i] = (int32_t)b.token_count;
+        s->context[i] = (int32_t)(e->start + e->count);
+        for (uint32_t t = 0; t < e->count; t++) {
+            s->tokens[b.token_count] = q->tokens[e->start + t];
+            s->positions[b.token_count++] = (int32_t)(e->start + t);
+        }
+        if (e->row)
+            s->rows[b.row_count++] = (int32_t)(b.token_count - 1);
+    }
+    s->first[count] = (int32_t)b.token_count;
+    return b;
+}
+
+static bp_status run_batch(step *s, const bp_batch *batch, bp_error *error)
+{
+    const bp_backend_ops *ops = s->loaded->backend->ops;
+    bp_status status = ops->submit(s->loaded->model, batch, error);
+    if (status == BP_OK)
+        status = ops->wait(s->loaded->model, s->output, (uint64_t)batch->row_count * s->loaded->output_width, error);
+    return status;
+}
+
+static void accept_rows(step *s, plan_entry *entries, uint32_t count)
+{
+    uint64_t now = clock_now();
+    const float *row = s->output;
+    for (uint32_t i = 0; i < count; i++) {
+        plan_entry *e = &entries[i];
+        if (!e->row)
+            continue;
+        e->over = !request_accept(request_of(e->sequence), row, now, &e->token);
+        row += s->loaded->output_width;
+    }
+}
+
+static void fail_entries(plan_entry *entries, uint32_t count, const bp_error *why)
+{
+    for (uint32_t i = 0; i < count; i++) {
+        request_fail(request_of(entries[i].sequence), why);
+        entries[i].failed = entries[i].over = true;
+    }
+}
+
+bp_status step_execute(step *s, plan_entry *entries, uint32_t count, bp_error *error)
+{
+    bp_error why = {0};
+    bp_batch batch = build_batch(s, entries, count);
+    bp_status status = run_batch(s, &batch, &why);
+    if (model_damaged(s->loaded->file))
+        return error_set(error, BP_EIO, "its file %s changed while it was in use", s->loaded->config->file);
+    if (status == BP_OK) {
+        accept_rows(s, entries, count);
+        return BP_OK;
+    }
+    if (status == BP_EDEVICE)
+        return error_set(error, status, "%s", why.message);
+    if (status == BP_ENOMEM && count > 1) {
+        status = step_execute(s, entries, count / 2, error);
+        return status == BP_OK ? step_execute(s, entries + count / 2, count - count / 2, error) : status;
+    }
+    log_line(BP_LOG_WARN, "model \"%s\": a step of %u tokens failed: %s", s->loaded->config->name, batch.token_count,
+             why.message);
+    fail_entries(entries, count, &why);
+    return BP_OK;
+}
