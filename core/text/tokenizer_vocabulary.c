@@ -93,14 +93,14 @@ static bool decode_byte_piece(text_piece piece, char *out)
     return true;
 }
 
+/* The piece's id or NO_TOKEN; *slot is where it is, or where it belongs. */
 static int32_t find_hashed(const tokenizer *t, const char *bytes, size_t length, uint32_t hash, uint32_t *slot)
 {
     for (uint32_t i = hash & t->piece_mask;; i = (i + 1) & t->piece_mask) {
         const piece_slot *p = &t->pieces[i];
-        if (p->length == 0) {
-            *slot = i;
+        *slot = i;
+        if (p->length == 0)
             return NO_TOKEN;
-        }
         if (p->hash == hash && p->length == length && memcmp(t->pool + p->offset, bytes, length) == 0)
             return (int32_t)p->id;
     }
