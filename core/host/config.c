@@ -380,6 +380,19 @@ static char *model_name(config *c, const char *file)
     return name && !*name ? arena_string(c->memory, "model") : name;
 }
 
+bp_status config_set_model(config *c, const char *name, const char *const *settings, bp_error *error)
+{
+    for (size_t i = 0; i < c->model_count; i++) {
+        config_model *m = &c->models[i];
+        if (strcmp(m->name, name) != 0)
+            continue;
+        options_target target = target_of(c, config_model_options, m);
+        bp_status status = apply_settings(&target, settings, error);
+        return status == BP_OK ? check_model(c, m, error) : status;
+    }
+    return error_set(error, BP_ENOTFOUND, "%s: no model \"%.64s\"", c->path, name);
+}
+
 static bp_status single_model(config *c, const config_single *single, bp_error *error)
 {
     config_model *m = c->models = arena_alloc(c->memory, sizeof *m);
@@ -463,7 +476,7 @@ static bp_status fill_plugin(const config *c, config_plugin *entry, bp_error *er
     return status;
 }
 
-static bp_status bind_plugin(const config *c, config_plugin *entry, uint32_t kind, plugins *p, bp_error *error)
+bp_status config_bind_entry(const config *c, config_plugin *entry, uint32_t kind, plugins *p, bp_error *error)
 {
     bp_error local = {0};
     bp_status status = plugins_load(p, entry->plugin, kind, &entry->loaded, &local);
@@ -482,8 +495,8 @@ bp_status config_bind(config *c, plugins *p, bool with_frontends, bp_error *erro
 {
     bp_status status = BP_OK;
     for (size_t i = 0; i < c->backend_count && status == BP_OK; i++)
-        status = bind_plugin(c, &c->backends[i], BP_PLUGIN_BACKEND, p, error);
+        status = config_bind_entry(c, &c->backends[i], BP_PLUGIN_BACKEND, p, error);
     for (size_t i = 0; with_frontends && i < c->frontend_count && status == BP_OK; i++)
-        status = bind_plugin(c, &c->frontends[i], BP_PLUGIN_FRONTEND, p, error);
+        status = config_bind_entry(c, &c->frontends[i], BP_PLUGIN_FRONTEND, p, error);
     return status;
 }

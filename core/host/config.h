@@ -45,7 +45,7 @@ typedef struct config_model {
     int64_t max_step_tokens;   /* tokens of one step */
     int32_t page_size;         /* as written; page_tokens is the number */
     uint32_t page_tokens;
-    int64_t kv_tokens;         /* tokens that all sequences together may cache; CONFIG_AUTO: from kv_memory, or max_batch contexts */
+    int64_t kv_tokens;         /* tokens that all sequences together may cache; CONFIG_AUTO: kv_memory's, or the engine's own */
     uint64_t kv_memory;        /* bytes of the same; 0: from kv_tokens */
     int64_t queue_limit;       /* requests that may wait */
     int64_t max_tokens;        /* of an answer, where a request names none; 0: as many as fit */
@@ -86,8 +86,12 @@ bp_status config_from_single(const config_single *single, config **out, bp_error
 
 /* Adds plugin_path to the set's directories; call it before directories of lower rank are added. */
 bp_status config_add_plugin_path(const config *c, plugins *p, bp_error *error);
+/* Changes a model's options, in the same form as in config_single, and checks it again. */
+bp_status config_set_model(config *c, const char *name, const char *const *settings, bp_error *error);
 /* Loads what backends and frontends name and fills their options. */
 bp_status config_bind(config *c, plugins *p, bool with_frontends, bp_error *error);
+/* The same for one of them. A failure with entry->loaded set is the configuration's; without, the plugin was refused. */
+bp_status config_bind_entry(const config *c, config_plugin *entry, uint32_t kind, plugins *p, bp_error *error);
 
 /* By name or alias; NULL where there is none. */
 const config_model *config_find_model(const config *c, const char *name);
