@@ -1,0 +1,228 @@
+/* bench: how fast a model runs on a backend, how soon it answers and what memory it takes. */
+#include "commands/bench.h"
+#include "commands/commands.h"
+
+#include "base/error.h"
+#include "base/log.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+enum {
+    OPTION_PREFILL = SESSION_OPTION_COUNT,
+    OPTION_DECODE,
+    OPTION_BATCH,
+    OPTION_DEPTH,
+    OPTION_REPETITIONS,
+    OPTION_START,
+    OPTION_JSON,
+    OPTION_CSV
+};
+
+static const cli_option options[] = {
+    SESSION_OPTIONS,
+    {.name = "prefill", .letter = 'p', .value = "N,...", .help = "prompt lengths to read (default 512)"},
+    {.name = "decode", .letter = 'n', .value = "N,...", .help = "answer lengths to write (default 128)"},
+    {.name = "batch", .value = "N,...", .help = "sequences that decode together (default 1,4,8,32)"},
+    {.name = "depth", .letter = 'd', .value = "N,...",
+     .help = "tokens that are there before decoding: the first for every batch, further ones for batch 1 (default 0)"},
+    {.name = "repetitions", .letter = 'r', .value = "N", .help = "measurements that a median is taken of (default 5)"},
+    {.name = "start", .value = "N", .help = "new processes to time to their first token (default 5; 0 for none)"},
+    {.name = "json", .help = "print JSON"},
+    {.name = "csv", .help = "print CSV"},
+    {0}};
+
+/* --- the command line ------------------------------------------------------------------------------------------------- */
+
+static bool read_list(const char *name, const char *text, const char *fallback, unsigned long min, bench_list *out)
+{
+    const char *at = text ? text : fallback;
+    out->count = 0;
+    while (*at) {
+        char *end;
+        errno = 0;
+        unsigned long value = strtoul(at, &end, 10);
+        if (errno || end == at || *at == '-' || (*end && *end != ',') || value < min || value > 1 << 20 ||
+            out->count == BENCH_MAX_LIST) {
+            cli_usage("--%s takes at most %d numbers from %lu to %d with commas between them, not \"%s\"", name,
+                      BENCH_MAX_LIST, min, 1 << 20, text);
+            return false;
+        }
+        out->values[out->count++] = (uint32_t)value;
+        at = *end ? end + 1 : end;
+    }
+    return true;
+}
+
+static bool read_plan(const cli_values *values, bench_plan *plan, unsigned long *starts)
+{
+    unsigned long repetitions;
+    if (!read_list("prefill", values->option[OPTION_PREFILL], "512", 1, &plan->prompts) ||
+        !read_list("decode", values->option[OPTION_DECODE], "128", 1, &plan->decodes) ||
+        !read_list("batch", values->option[OPTION_BATCH], "1,4,8,32", 1, &plan->batches) ||
+        !read_list("depth", values->option[OPTION_DEPTH], "0", 0, &plan->depths) ||
+        !cli_number("repetitions", values->option[OPTION_REPETITIONS], 5, BENCH_MAX_REPETITIONS, &repetitions) ||
+        !cli_number("start", values->option[OPTION_START], 5, BENCH_MAX_REPETITIONS, starts))
+        return false;
+    if (plan->batches.count == 0 || plan->depths.count == 0 || repetitions == 0) {
+        cli_usage("--batch, --depth and --repetitions need at least one number");
+        return false;
+    }
+    plan->repetitions = (uint32_t)repetitions;
+    return true;
+}
+
+/* --- start ------------------------------------------------------------------------------------------------------------ */
+
+/* The same model and settings as ours, through the frontend that a person would use. */
+static void measure_start(const cli_values *values, uint32_t repetitions, bench_report *report)
+{
+    const char *arguments[2 * CLI_MAX_REPEATS + 16];
+    size_t n = 0;
+    arguments[n++] = "backplane";
+    arguments[n++] = "chat";
+    if (values->argument_count)
+        arguments[n++] = values->arguments[0];
+    static const struct {
+        int row;
+        const char *name;
+    } passed[] = {{SESSION_CONFIG, "--config"}, {SESSION_BACKEND, "--backend"}};
+    for (size_t i = 0; i < 2; i++)
+        if (values->option[passed[i].row]) {
+            arguments[n++] = passed[i].name;
+            arguments[n++] = values->option[passed[i].row];
+        }
+    for (size_t i = 0; i < values->repeat_count; i++) {
+        arguments[n++] = "--set";
+        arguments[n++] = values->repeated[i];
+    }
+    static const char *const question[] = {
+        "--max-tokens", "1", "--temperature", "0", "--prompt", "What is the capital of France?", NULL};
+    memcpy(&arguments[n], question, sizeof question);
+    bp_error why = {0};
+    if (bench_start(arguments, repetitions, report, &why) != BP_OK)
+        fprintf(stderr, "backplane: the start is not measured: %s\n", why.message);
+}
+
+/* --- memory ----------------------------------------------------------------------------------------------------------- */
+
+static void add_number(bench_report *report, const char *name, const char *unit, double value)
+{
+    bench_add(report, (bench_row){.name = name, .unit = unit}, &value, 1);
+}
+
+/* A field of /proc/self/status, in MiB; 0 where the system has none. */
+static double status_field(const char *field)
+{
+    char line[256];
+    double found = 0;
+    FILE *file = fopen("/proc/self/status", "r");
+    while (file && fgets(line, sizeof line, file))
+        if (strncmp(line, field, strlen(field)) == 0)
+            found = strtod(line + strlen(field), NULL) / 1024.0;
+    if (file)
+        fclose(file);
+    return found;
+}
+
+static void add_memory(bench_report *report, const loaded *l)
+{
+    const double mebibyte = 1024.0 * 1024.0;
+    double model = (double)model_shape_of(l->file)->weight_bytes / mebibyte, peak = status_field("VmHWM:");
+    double kv = (double)model_kv_bytes_per_token(l->file, l->limits.kv_dtype) * l->limits.page_count *
+                l->limits.page_tokens / mebibyte;
+    add_number(report, "weights in the file", "MiB", model);
+    add_number(report, "keys and values", "MiB", kv);
+    add_number(report, "resident at most", "MiB", peak);
+    add_number(report, "resident beyond both", "MiB", peak - model - kv);
+}
+
+/* --- the command ------------------------------------------------------------------------------------------------------ */
+
+static int print_report(const bench_report *report, const cli_values *values)
+{
+    if (values->option[OPTION_CSV])
+        bench_print_csv(report);
+    else if (values->option[OPTION_JSON] && !bench_print_json(report))
+        return CLI_FAILED;
+    return fflush(stdout) == 0 ? CLI_DONE : CLI_FAILED;
+}
+
+static bp_status measure(session *s, const bench_plan *plan, bench_report *report, loaded **l, bp_error *error)
+{
+    engine_model *model = &s->models[s->model - s->config->models];
+    uint64_t begin = clock_now();
+    bench_limits(plan, model);
+    bp_status status = loaded_open(model, &s->backends[model->backend], l, error);
+    if (status == BP_OK)
+        status = loaded_compile(*l, error);
+    if (status != BP_OK)
+        return status;
+    report->model = *l;
+    add_number(report, "load", "ms", (double)(clock_now() - begin) / 1e6);
+    if (report->live) {
+        report->live = false;
+        bench_print_head(report);
+        report->live = true;
+    }
+    status = bench_steps(plan, *l, report, error);
+    if (status == BP_OK)
+        add_memory(report, *l);
+    return status;
+}
+
+static int run_plan(session *s, const cli_values *values, const bench_plan *plan, uint32_t starts)
+{
+    session_selection selection;
+    bench_report report = {0};
+    bp_error error = {0};
+    loaded *l = NULL;
+    if (!session_read_options(s, values, &selection))
+        return CLI_USAGE;
+    selection.model = values->arguments[0];
+    if (!selection.model && !selection.config_file)
+        return cli_usage("bench needs a MODEL or --config FILE; see backplane bench --help");
+    /* First, while this process is small. */
+    if (starts)
+        measure_start(values, starts, &report);
+    report.live = !values->option[OPTION_JSON] && !values->option[OPTION_CSV];
+    bp_status status = session_select(s, &selection, values->environment, &error);
+    if (status == BP_OK)
+        status = session_bind(s, &error);
+    if (status == BP_OK)
+        status = session_start(s, &error);
+    if (status == BP_OK)
+        status = measure(s, plan, &report, &l, &error);
+    int code = status == BP_OK ? print_report(&report, values) : cli_fail(&error);
+    loaded_free(l);
+    return code;
+}
+
+static int run(const cli_values *values)
+{
+    bench_plan plan;
+    unsigned long starts;
+    session s;
+    bp_error error = {0};
+    if (!read_plan(values, &plan, &starts))
+        return CLI_USAGE;
+    if (session_init(&s, &error) != BP_OK)
+        return cli_fail(&error);
+    int code = run_plan(&s, values, &plan, (uint32_t)starts);
+    session_end(&s);
+    return code;
+}
+
+const cli_command command_bench = {
+    .name = "bench",
+    .arguments = "[MODEL]",
+    .summary = "Measure prefill, decode, time to the first token and memory of a model on a backend",
+    .max_arguments = 1,
+    .options = options,
+    .details =
+        "Prefill and decode call the backend with batches of random tokens, as the engine does but without sampling and\n"
+        "text, so that counts are exact. The start is that of \"backplane chat --prompt\" in a process of its own.",
+    .run = run,
+};

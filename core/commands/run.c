@@ -1,0 +1,70 @@
+/* run: everything that a configuration names, until a signal. */
+#include "commands/commands.h"
+#include "commands/serve.h"
+
+#include "base/error.h"
+#include "base/log.h"
+
+enum { OPTION_DRAIN };
+enum { DRAIN_SECONDS = 30 };
+
+static const cli_option options[] = {
+    {.name = "drain", .value = "SECONDS", .help = "what running requests have to finish after a signal (default 30)"},
+    {0}};
+
+/* A model that does not load is refused with its reason, and asked-for again it says it again; the rest serves. */
+static void load_eager(const session *s)
+{
+    for (size_t i = 0; i < s->config->model_count; i++) {
+        const config_model *m = &s->config->models[i];
+        if (m->load != CONFIG_LOAD_EAGER)
+            continue;
+        bp_error why = {0};
+        uint64_t begin = clock_now();
+        if (engine_api()->load(s->engine, m->name, NULL, NULL, &why) == BP_OK)
+            log_line(BP_LOG_INFO, "model %s is loaded (%.2f s)", m->name, (double)(clock_now() - begin) / 1e9);
+        else
+            log_line(BP_LOG_ERROR, "%s", why.message);
+    }
+}
+
+static int run(const cli_values *values)
+{
+    unsigned long drain;
+    if (!cli_number("drain", values->option[OPTION_DRAIN], DRAIN_SECONDS, 86400, &drain))
+        return CLI_USAGE;
+    session s;
+    bp_error error = {0};
+    bp_status status = session_init(&s, &error);
+    if (status == BP_OK)
+        status = session_load(&s, values->arguments[0], values->environment, &error);
+    if (status == BP_OK && s.config->frontend_count == 0)
+        status = error_set(&error, BP_EINVAL,
+                           "%s names no frontend, so there is nothing to run; write frontends: { repl: { plugin: repl } }",
+                           s.config->path);
+    if (status == BP_OK)
+        status = session_bind(&s, &error);
+    if (status == BP_OK)
+        status = session_start(&s, &error);
+    int code = CLI_FAILED;
+    if (status == BP_OK) {
+        load_eager(&s);
+        code = serve(&s, (uint64_t)drain * 1000000000u);
+    } else {
+        cli_fail(&error);
+    }
+    session_end(&s);
+    return code;
+}
+
+const cli_command command_run = {
+    .name = "run",
+    .arguments = "CONFIG",
+    .summary = "Serve what a configuration names: its models through its frontends",
+    .min_arguments = 1,
+    .max_arguments = 1,
+    .options = options,
+    .details =
+        "SIGINT and SIGTERM refuse new requests, let running ones finish, and exit with 0; a second signal exits at once.",
+    .run = run,
+};

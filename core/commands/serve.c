@@ -1,0 +1,173 @@
+#include "commands/serve.h"
+
+#include "base/log.h"
+
+#include <errno.h>
+#include <poll.h>
+#include <pthread.h>
+#include <signal.h>
+#include <unistd.h>
+
+enum { STOP_MILLISECONDS = 5000 }; /* that frontends have to return after stop() */
+
+typedef struct served {
+    const config_plugin *entry;
+    bp_frontend *frontend;
+    pthread_t thread;
+    bool threaded, failed;
+} served;
+
+typedef struct server {
+    session *session;
+    served *frontends;
+    size_t count;
+    uint64_t drain_ns;
+    int wake[2]; /* a pipe: 's' from the signal handler, 'q' once every frontend has returned */
+    pthread_t watcher;
+} server;
+
+/* --- signals ---------------------------------------------------------------------------------------------------------- */
+
+/* A handler is given nothing but its number. */
+static volatile sig_atomic_t signals_seen, wake_descriptor = -1;
+
+static void tell(int descriptor, char word)
+{
+    ssize_t ignored = write(descriptor, &word, 1);
+    (void)ignored;
+}
+
+static void on_signal(int number)
+{
+    int saved = errno;
+    if (signals_seen++)
+        _exit(128 + number);
+    tell(wake_descriptor, 's');
+    errno = saved;
+}
+
+/* What the frontend does with its own output is cut short here, and only here. */
+static void leave_anyway(void)
+{
+    log_line(BP_LOG_WARN, "a frontend did not stop within %d seconds; leaving it", STOP_MILLISECONDS / 1000);
+    _exit(CLI_DONE);
+}
+
+static char await_word(int descriptor)
+{
+    char word = 'q';
+    while (read(descriptor, &word, 1) < 0 && errno == EINTR)
+        ;
+    return word;
+}
+
+static void *watch(void *user)
+{
+    server *v = user;
+    if (await_word(v->wake[0]) == 'q')
+        return NULL;
+    log_line(BP_LOG_INFO, "stopping; a second signal stops at once");
+    if (!engine_drain(v->session->engine, v->drain_ns))
+        log_line(BP_LOG_WARN, "requests were cut short: the time to drain was over");
+    for (size_t i = 0; i < v->count; i++)
+        v->frontends[i].entry->loaded->frontend.stop(v->frontends[i].frontend);
+    struct pollfd waiting = {.fd = v->wake[0], .events = POLLIN};
+    if (poll(&waiting, 1, STOP_MILLISECONDS) == 0)
+        leave_anyway();
+    return NULL;
+}
+
+static bool start_watching(server *v)
+{
+    if (pipe(v->wake) != 0)
+        return false;
+    if (pthread_create(&v->watcher, NULL, watch, v) != 0) {
+        close(v->wake[0]);
+        close(v->wake[1]);
+        return false;
+    }
+    wake_descriptor = v->wake[1];
+    struct sigaction action = {.sa_handler = on_signal};
+    sigemptyset(&action.sa_mask);
+    sigaction(SIGINT, &action, NULL);
+    sigaction(SIGTERM, &action, NULL);
+    return true;
+}
+
+/* From here on a signal has nothing left to drain. */
+static void stop_watching(server *v)
+{
+    signal(SIGINT, SIG_DFL);
+    signal(SIGTERM, SIG_DFL);
+    tell(v->wake[1], 'q');
+    pthread_join(v->watcher, NULL);
+    close(v->wake[0]);
+    close(v->wake[1]);
+}
+
+/* --- frontends -------------------------------------------------------------------------------------------------------- */
+
+static void open_frontends(server *v)
+{
+    session *s = v->session;
+    for (size_t i = 0; i < s->config->frontend_count; i++) {
+        const config_plugin *entry = &s->config->frontends[i];
+        if (!entry->loaded)
+            continue;
+        bp_error why = {0};
+        served *f = &v->frontends[v->count];
+        if (entry->loaded->frontend.open(log_host(), engine_api(), s->engine, entry->options, &f->frontend, &why) !=
+            BP_OK) {
+            log_line(BP_LOG_ERROR, "frontend %s: %s", entry->name, why.message);
+            continue;
+        }
+        f->entry = entry;
+        v->count++;
+    }
+}
+
+static void *run_frontend(void *user)
+{
+    served *f = user;
+    bp_error why = {0};
+    if (f->entry->loaded->frontend.run(f->frontend, &why) != BP_OK) {
+        log_line(BP_LOG_ERROR, "frontend %s: %s", f->entry->name, why.message);
+        f->failed = true;
+    }
+    return NULL;
+}
+
+static size_t run_frontends(server *v)
+{
+    size_t failed = 0;
+    for (size_t i = 1; i < v->count; i++) {
+        served *f = &v->frontends[i];
+        f->threaded = pthread_create(&f->thread, NULL, run_frontend, f) == 0;
+        f->failed = !f->threaded;
+        if (!f->threaded)
+            log_line(BP_LOG_ERROR, "frontend %s: there is no thread for it", f->entry->name);
+    }
+    run_frontend(&v->frontends[0]);
+    for (size_t i = 0; i < v->count; i++) {
+        if (v->frontends[i].threaded)
+            pthread_join(v->frontends[i].thread, NULL);
+        failed += v->frontends[i].failed;
+    }
+    return failed;
+}
+
+int serve(session *s, uint64_t drain_ns)
+{
+    server v = {.session = s, .drain_ns = drain_ns};
+    v.frontends = arena_array(s->memory, s->config->frontend_count + 1, sizeof *v.frontends);
+    if (!v.frontends || !start_watching(&v)) {
+        log_line(BP_LOG_ERROR, "no memory or descriptors to serve with");
+        return CLI_FAILED;
+    }
+    open_frontends(&v);
+    size_t failed = v.count ? run_frontends(&v) : 1;
+    stop_watching(&v);
+    for (size_t i = 0; i < v.count; i++)
+        v.frontends[i].entry->loaded->frontend.close(v.frontends[i].frontend);
+    return failed ? CLI_FAILED : CLI_DONE;
+}

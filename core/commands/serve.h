@@ -1,0 +1,17 @@
+/* serve: a session's frontends at work, until the last of them is done or a signal ends them.
+ *
+ * SIGINT and SIGTERM drain: the engine refuses new requests, those that run have `drain_ns` to finish, then frontends are
+ * stopped. A second signal ends the process at once. A frontend that takes SIGINT for itself installs a handler of its own
+ * while it runs and puts this one back.
+ *
+ * Threads: the first frontend runs on the caller's thread, so that it may have the terminal; the others on theirs. */
+#ifndef BACKPLANE_COMMANDS_SERVE_H
+#define BACKPLANE_COMMANDS_SERVE_H
+
+#include "commands/session.h"
+
+/* After session_start. Returns the exit code: CLI_FAILED where no frontend opened or one ended with an error, which is
+ * logged. Once in a process. */
+int serve(session *s, uint64_t drain_ns);
+
+#endif
