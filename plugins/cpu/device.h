@@ -1,0 +1,30 @@
+/* The opened backend: its threads and the kernel set it chose. One device may hold many models; they run in turn. */
+#ifndef CPU_DEVICE_H
+#define CPU_DEVICE_H
+
+#include "kernels/kernels.h"
+#include "pool.h"
+#include "support.h"
+
+enum { ISA_AUTO = 0, ISA_GENERIC = 1, ISA_AVX2 = 2, ISA_AVX512 = 3, ISA_COUNT = 4 }; /* the order of the option's words */
+
+/* Filled by the host from the option table in plugin.c. */
+typedef struct cpu_config {
+    int64_t threads; /* INT64_MIN: automatic */
+    int64_t spin_us;
+    int32_t isa;
+    int32_t reserved;
+} cpu_config;
+
+struct bp_device {
+    const bp_host *host;
+    const kernels *kernels;
+    int isa; /* ISA_GENERIC, ISA_AVX2 or ISA_AVX512 */
+    pool *threads;
+};
+
+bp_status device_open(const bp_host *host, const void *config, bp_device **out, bp_error *error);
+void device_close(bp_device *device);
+bp_status device_info(bp_device *device, bp_device_info *out, bp_error *error);
+
+#endif

@@ -1,0 +1,98 @@
+/* What a kernel set provides: the arithmetic of docs/numerics.md over plain arrays, one table per instruction set.
+ *
+ * kernels/generic_*.c are the specification in scalar code. The AVX2 and AVX-512 sets give the same bits (NaN payloads
+ * aside). No kernel allocates, fails, or knows of threads, ops or programs.
+ *
+ * Packed weights. N rows are grouped in tiles of 16 output columns, padded with zero rows; a tile is contiguous:
+ *   F32          [K][16] float
+ *   F16, BF16    [K][16] 16-bit
+ *   Q8_0         [K/32][8][16][4] bytes, weight + 128, quad-major; then [K/32][16] f16 scales
+ *   Q4_0         [K/32][4][16][4] bytes, low nibble element 4j+b, high nibble element 16+4j+b; then [K/32][16] f16 scales
+ *   Q4_1         as Q4_0; then [K/32]{[16] f16 scales, [16] f16 minima}
+ * and its size is rounded up to 64 bytes.
+ *
+ * Cache pages. Of one kv head: K is [page_tokens/16][head_dim][16], so that scores run along positions; V is
+ * [page_tokens][head_dim]. */
+#ifndef CPU_KERNELS_H
+#define CPU_KERNELS_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+enum {
+    TILE_COLUMNS = 16,  /* outputs that sit side by side in a packed tile */
+    QUANT_BLOCK = 32,   /* elements that share a scale */
+    K_BLOCK = 256,      /* elements of one FMA chain of a floating-point weight */
+    CHUNK_TOKENS = 256, /* positions of one attention chunk */
+    NORM_LANES = 32
+};
+
+/* One block of 32 quantised activations. The two products are what the u8 forms of the weights subtract. */
+typedef struct quant_block {
+    int8_t q[QUANT_BLOCK];
+    float scale;
+    float scaled_sum;  /* scale * sum of q */
+    int32_t minus_8;   /* -8 * sum of q */
+    int32_t minus_128; /* -128 * sum of q */
+} quant_block;
+
+typedef struct matmul_input {
+    const float *values; /* [row][stride], for floating-point weights */
+    size_t stride;
+    const quant_block *blocks; /* [row][k / 32], for quantised weights */
+} matmul_input;
+
+/* out[r * out_stride + c] = dot(row `row + r` of x, packed column c) for `tiles` tiles from `packed`, `rows` rows.
+ * out holds 16 * tiles columns a row. */
+typedef void matmul_fn(const uint8_t *packed, size_t tile_bytes, size_t k, size_t tiles, const matmul_input *x, size_t row,
+                       size_t rows, float *out, size_t out_stride);
+
+enum { KV_F16 = 0, KV_F32 = 1, KV_BF16 = 2, KV_TYPES = 3 };
+
+/* Query rows against one chunk of one kv head. A row attends to the positions [from, to) of the chunk, from < to. */
+typedef struct attention_chunk {
+    size_t head_dim, page_tokens;
+    const void *keys[CHUNK_TOKENS / 16], *values[CHUNK_TOKENS / 16]; /* of this head, a pointer a page; only pages in use */
+    float scale, soft_cap;
+    size_t rows;
+    const float *const *q;     /* [rows] */
+    const uint16_t *from, *to; /* [rows] relative to the chunk */
+    float *scores;             /* scratch [rows][CHUNK_TOKENS] */
+    float *m, *l;              /* out [rows] */
+    float *o;                  /* out [rows][head_dim] */
+} attention_chunk;
+
+typedef struct kernels {
+    const char *name;
+    /* x[n] to blocks[n / 32]. */
+    void (*quantise)(const float *x, size_t n, quant_block *blocks);
+    /* weight and bias may be NULL. */
+    void (*norm_rms)(const float *x, const float *weight, const float *bias, float epsilon, size_t n, float *out);
+    void (*norm_layer)(const float *x, const float *weight, const float *bias, float epsilon, size_t n, float *out);
+    /* out = x / sqrt(sum of squares), or x where that is zero. */
+    void (*normalise)(const float *x, size_t n, float *out);
+    void (*add)(const float *a, const float *b, size_t n, float *out);
+    void (*multiply)(const float *a, const float *b, size_t n, float *out);
+    void (*scale)(const float *a, float factor, size_t n, float *out);
+    void (*activate)(int activation, const float *x, size_t n, float *out); /* bp_activation */
+    void (*soft_cap)(const float *x, float cap, size_t n, float *out);
+    /* In place; table is half cosines then half sines. */
+    void (*rope_normal)(float *x, const float *table, size_t half);
+    void (*rope_neox)(float *x, const float *table, size_t half);
+    /* x[n] rounded to nearest even in a cache type, contiguous. */
+    void (*narrow[KV_TYPES])(const float *x, size_t n, void *out);
+    void (*attend[KV_TYPES])(const attention_chunk *chunk);
+    /* M, L, O absorb the next chunk. */
+    void (*combine)(float *m, float *l, float *o, float chunk_m, float chunk_l, const float *chunk_o, size_t n);
+    /* out = o / l */
+    void (*divide)(const float *o, float l, size_t n, float *out);
+} kernels;
+
+extern const kernels generic_kernels, avx2_kernels, avx512_kernels;
+
+matmul_fn generic_f32, generic_f16, generic_bf16, generic_q8_0, generic_q4_0, generic_q4_1;
+matmul_fn avx2_f32, avx2_f16, avx2_bf16, avx2_q8_0, avx2_q4_0, avx2_q4_1;
+matmul_fn avx512_f32, avx512_f16, avx512_bf16, avx512_q8_0, avx512_q4_0, avx512_q4_1;
+
+#endif

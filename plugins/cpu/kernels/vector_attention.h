@@ -1,0 +1,203 @@
+/* Attention over one chunk: scores sixteen positions at a time, p.V sixteen dimensions at a time, several query rows
+ * against each load of K or V. A row's order is that of generic_attention.c whatever rows share its tile. */
+#ifndef CPU_KERNELS_VECTOR_ATTENTION_H
+#define CPU_KERNELS_VECTOR_ATTENTION_H
+
+enum {
+    SCORE_ROWS = SIMD_WIDE ? 12 : 4,
+    SCORE_SOME = SIMD_WIDE ? 6 : 3,
+    VALUE_ROWS = SIMD_WIDE ? 6 : 2,
+    VALUE_SOME = SIMD_WIDE ? 3 : 1,
+    VALUE_VECTORS = SIMD_WIDE ? 4 : 2
+};
+
+/* Scores of R rows against G groups of sixteen positions from `group` on. Positions of a group outside a row's range get
+ * scores too; later steps never look at them. */
+static ALWAYS_INLINE void score_tile(const int type, const int R, const int G, const attention_chunk *chunk, size_t row,
+                                     size_t group)
+{
+    size_t groups = chunk->page_tokens / 16, head_dim = chunk->head_dim, width = type == KV_F32 ? 4 : 2;
+    const float *const *q = chunk->q + row;
+    const uint8_t *key[4];
+    v16 sum[SCORE_ROWS];
+    UNROLL for (int g = 0; g < G; g++)
+    {
+        size_t at = group + (size_t)g;
+        key[g] = (const uint8_t *)chunk->keys[at / groups] + at % groups * head_dim * 16 * width;
+    }
+    UNROLL for (int i = 0; i < R * G; i++) sum[i] = v_set(0.0f);
+    for (size_t d = 0; d < head_dim; d++) {
+        v16 k[4];
+        UNROLL for (int g = 0; g < G; g++) k[g] = v_widen(type, key[g], d * 16);
+        UNROLL for (int r = 0; r < R; r++)
+        {
+            v16 qr = v_set(q[r][d]);
+            UNROLL for (int g = 0; g < G; g++) sum[r * G + g] = v_fma(qr, k[g], sum[r * G + g]);
+        }
+    }
+    UNROLL for (int r = 0; r < R; r++)
+    {
+        float *scores = chunk->scores + (row + (size_t)r) * CHUNK_TOKENS + group * 16;
+        UNROLL for (int g = 0; g < G; g++) v_store(scores + g * 16, v_mul(sum[r * G + g], v_set(chunk->scale)));
+    }
+}
+
+static ALWAYS_INLINE void score_rows(const int type, const int R, const int G, const attention_chunk *chunk, size_t row)
+{
+    size_t group = CHUNK_TOKENS, last = 0;
+    for (size_t r = row; r < row + (size_t)R; r++) {
+        if (chunk->from[r] / 16u < group)
+            group = chunk->from[r] / 16u;
+        if ((chunk->to[r] + 15u) / 16u > last)
+            last = (chunk->to[r] + 15u) / 16u;
+    }
+    for (; group + (size_t)G <= last; group += (size_t)G)
+        score_tile(type, R, G, chunk, row, group);
+    for (; group < last; group++)
+        score_tile(type, R, 1, chunk, row, group);
+}
+
+/* Turns a row's scores into p, and leaves its m and l. */
+static void soften_row(const attention_chunk *chunk, size_t row)
+{
+    float *p = chunk->scores + row * CHUNK_TOKENS;
+    size_t from = chunk->from[row], to = chunk->to[row], first = from / 16 * 16;
+    v16 lowest = v_set(-math_from_bits(0x7f800000u)), top = lowest, lanes = v_set(0.0f);
+    for (size_t i = first; i < to; i += 16) {
+        v16 s = v_load(p + i);
+        if (chunk->soft_cap != 0.0f) {
+            s = v_soft_cap(s, chunk->soft_cap);
+            v_store(p + i, s);
+        }
+        mask16 here = lanes_between(from > i ? from - i : 0, to - i);
+        top = v_max(v_select(here, s, lowest), top); /* top where s is NaN */
+    }
+    float m = v_largest(top);
+    for (size_t i = first; i < to; i += 16) {
+        mask16 here = lanes_between(from > i ? from - i : 0, to - i);
+        v16 e = v_select(here, v_exp(v_sub(v_load(p + i), v_set(m))), v_set(0.0f));
+        lanes = v_add(lanes, e); /* +0 where absent: a lane is never -0 */
+        v_store(p + i, e);
+    }
+    chunk->m[row] = m;
+    chunk->l[row] = v_sum(lanes);
+}
+
+/* o of R rows gains the positions [from, to), D vectors of dimensions from `dim` on. */
+static ALWAYS_INLINE void value_tile(const int type, const int R, const int D, const attention_chunk *chunk, size_t row,
+                                     size_t dim, size_t from, size_t to)
+{
+    size_t head_dim = chunk->head_dim;
+    v16 sum[VALUE_ROWS * VALUE_VECTORS];
+    float *o = chunk->o + row * head_dim + dim;
+    const float *p = chunk->scores + row * CHUNK_TOKENS;
+    UNROLL for (int r = 0; r < R; r++)
+    {
+        UNROLL for (int d = 0; d < D; d++) sum[r * D + d] = v_load(o + (size_t)r * head_dim + d * 16);
+    }
+    for (size_t i = from; i < to;) {
+        size_t slot = i % chunk->page_tokens, page_end = i - slot + chunk->page_tokens, end = to < page_end ? to : page_end;
+        const void *page = chunk->values[i / chunk->page_tokens];
+        for (size_t index = slot * head_dim + dim; i < end; i++, index += head_dim) {
+            v16 value[VALUE_VECTORS];
+            UNROLL for (int d = 0; d < D; d++) value[d] = v_widen(type, page, index + (size_t)d * 16);
+            UNROLL for (int r = 0; r < R; r++)
+            {
+                v16 weight = v_set(p[(size_t)r * CHUNK_TOKENS + i]);
+                UNROLL for (int d = 0; d < D; d++) sum[r * D + d] = v_fma(weight, value[d], sum[r * D + d]);
+            }
+        }
+    }
+    UNROLL for (int r = 0; r < R; r++)
+    {
+        UNROLL for (int d = 0; d < D; d++) v_store(o + (size_t)r * head_dim + d * 16, sum[r * D + d]);
+    }
+}
+
+static ALWAYS_INLINE void value_rows(const int type, const int R, const attention_chunk *chunk, size_t row, size_t from,
+                                     size_t to)
+{
+    size_t dim = 0, wide = VALUE_VECTORS * 16;
+    if (from >= to)
+        return;
+    for (; dim + wide <= chunk->head_dim; dim += wide)
+        value_tile(type, R, VALUE_VECTORS, chunk, row, dim, from, to);
+    for (; dim < chunk->head_dim; dim += 16)
+        value_tile(type, R, 1, chunk, row, dim, from, to);
+}
+
+/* Rows of a tile differ in range. The common part is done together; what comes before and after it, row by row. */
+static ALWAYS_INLINE void value_group(const int type, const int R, const attention_chunk *chunk, size_t row)
+{
+    size_t from = chunk->from[row], to = chunk->to[row];
+    for (size_t r = 1; r < (size_t)R; r++) {
+        if (chunk->from[row + r] > from)
+            from = chunk->from[row + r];
+        if (chunk->to[row + r] < to)
+            to = chunk->to[row + r];
+    }
+    bool common = from < to;
+    for (size_t r = 0; r < (size_t)R; r++) {
+        size_t end = chunk->to[row + r];
+        value_rows(type, 1, chunk, row + r, chunk->from[row + r], common ? from : end);
+    }
+    if (!common)
+        return;
+    value_rows(type, R, chunk, row, from, to);
+    for (size_t r = 0; r < (size_t)R; r++)
+        value_rows(type, 1, chunk, row + r, to, chunk->to[row + r]);
+}
+
+static ALWAYS_INLINE void attend(const int type, const attention_chunk *chunk)
+{
+    size_t rows = chunk->rows, row = 0;
+    for (; row + SCORE_ROWS <= rows; row += SCORE_ROWS)
+        score_rows(type, SCORE_ROWS, 1, chunk, row);
+    for (; row + SCORE_SOME <= rows; row += SCORE_SOME)
+        score_rows(type, SCORE_SOME, SIMD_WIDE ? 2 : 1, chunk, row);
+    for (; row + 3 <= rows; row += 3)
+        score_rows(type, 3, SIMD_WIDE ? 4 : 1, chunk, row);
+    for (; row < rows; row++)
+        score_rows(type, 1, 4, chunk, row);
+    for (row = 0; row < rows; row++)
+        soften_row(chunk, row);
+    memset(chunk->o, 0, rows * chunk->head_dim * sizeof *chunk->o);
+    for (row = 0; row + VALUE_ROWS <= rows; row += VALUE_ROWS)
+        value_group(type, VALUE_ROWS, chunk, row);
+    for (; row + VALUE_SOME <= rows; row += VALUE_SOME)
+        value_group(type, VALUE_SOME, chunk, row);
+    for (; row < rows; row++)
+        value_group(type, 1, chunk, row);
+}
+
+static void attend_f16(const attention_chunk *chunk)
+{
+    attend(KV_F16, chunk);
+}
+static void attend_f32(const attention_chunk *chunk)
+{
+    attend(KV_F32, chunk);
+}
+static void attend_bf16(const attention_chunk *chunk)
+{
+    attend(KV_BF16, chunk);
+}
+
+static void combine(float *m, float *l, float *o, float chunk_m, float chunk_l, const float *chunk_o, size_t n)
+{
+    float top = chunk_m > *m ? chunk_m : *m;
+    float a = math_exp(*m - top), b = math_exp(chunk_m - top);
+    *m = top;
+    *l = fmaf(*l, a, chunk_l * b);
+    for (size_t d = 0; d < n; d += 16) {
+        v_store(o + d, v_fma(v_load(o + d), v_set(a), v_mul(v_load(chunk_o + d), v_set(b))));
+    }
+}
+
+static void divide(const float *o, float l, size_t n, float *out)
+{
+    for (size_t d = 0; d < n; d += 16)
+        v_store(out + d, v_div(v_load(o + d), v_set(l)));
+}
+
+#endif

@@ -1,0 +1,120 @@
+/* Loading weights: products read packed tiles in memory of ours, everything else the host's bytes where that is possible.
+ *
+ * Fresh memory costs more to touch than to fill, so packing is spread over the workers and asks for huge pages. Each job
+ * packs a stretch of one weight and at once gives the host's pages back: the model is never resident twice. */
+#include "compile.h"
+
+#include <stdlib.h>
+
+enum { JOB_BYTES = 1 << 20 };
+
+typedef struct job {
+    const weight *w;
+    size_t tile, tiles;
+} job;
+
+typedef struct packing {
+    bp_model *model;
+    job *jobs;
+    size_t count;
+} packing;
+
+static void run_job(const bp_host *host, uint8_t *packed, const job *j)
+{
+    const weight *w = j->w;
+    size_t first = j->tile * TILE_COLUMNS, rows = size_min(j->tiles * TILE_COLUMNS, w->n - first);
+    for (size_t tile = j->tile; tile < j->tile + j->tiles; tile++) {
+        size_t row = tile * TILE_COLUMNS;
+        w->type->pack(w->source + row * w->row_bytes, w->row_bytes, size_min(TILE_COLUMNS, w->n - row), w->k,
+                      packed + w->offset_packed + tile * w->tile_bytes);
+    }
+    if (host->weight_consumed)
+        host->weight_consumed(host->context, w->source + first * w->row_bytes, rows * w->row_bytes);
+}
+
+static void pack_worker(void *context, pool *threads, size_t worker)
+{
+    packing *p = context;
+    size_t from, to;
+    (void)worker;
+    while (pool_claim(threads, p->count, 1, &from, &to))
+        run_job(p->model->device->host, p->model->packed.data, &p->jobs[from]);
+}
+
+/* Places of packed weights; returns their bytes, SIZE_MAX where they do not fit, and in *jobs how many jobs pack them. */
+static size_t plan_packed(bp_model *model, size_t *jobs)
+{
+    size_t bytes = 0;
+    *jobs = 0;
+    for (size_t i = 0; i < model->weight_count; i++) {
+        weight *w = &model->weights[i];
+        if (!w->packs)
+            continue;
+        w->tile_bytes = weight_tile_bytes(w->type, w->k);
+        w->offset_packed = bytes;
+        bytes = size_add(bytes, size_multiply(w->tiles, w->tile_bytes));
+        *jobs += divide_up(w->tiles, size_max(1, JOB_BYTES / w->tile_bytes));
+    }
+    return bytes;
+}
+
+static bp_status pack_weights(bp_model *model, bp_error *error)
+{
+    packing p = {.model = model};
+    size_t count, bytes = plan_packed(model, &count);
+    if (memory_map(bytes, MEMORY_HUGE, &model->packed) != 0)
+        return fail(error, BP_ENOMEM, "cpu: no memory for %zu bytes of weights; use a smaller or more quantised model",
+                    bytes);
+    p.jobs = calloc(count + 1, sizeof *p.jobs);
+    if (!p.jobs)
+        return fail(error, BP_ENOMEM, "cpu: no memory to load the weights");
+    for (size_t i = 0; i < model->weight_count; i++) {
+        weight *w = &model->weights[i];
+        if (!w->packs)
+            continue;
+        w->packed = model->packed.data + w->offset_packed;
+        size_t most = size_max(1, JOB_BYTES / w->tile_bytes);
+        for (size_t tile = 0; tile < w->tiles; tile += most)
+            p.jobs[p.count++] = (job){w, tile, size_min(most, w->tiles - tile)};
+    }
+    pool_run(model->device->threads, pack_worker, &p);
+    free(p.jobs);
+    return BP_OK;
+}
+
+/* Aligned floats are read where they are. */
+static bool needs_widening(const weight *w)
+{
+    return w->is_vector && (w->type->dtype != BP_F32 || (uintptr_t)w->source % sizeof(float) != 0);
+}
+
+static bp_status widen_vectors(bp_model *model, bp_error *error)
+{
+    size_t bytes = 0, at = 0;
+    for (size_t i = 0; i < model->weight_count; i++) {
+        const weight *w = &model->weights[i];
+        if (needs_widening(w))
+            bytes = size_add(bytes, size_round_up(size_multiply(size_multiply(w->n, w->k), sizeof(float)), 64));
+    }
+    if (memory_map(bytes, 0, &model->vectors) != 0)
+        return fail(error, BP_ENOMEM, "cpu: no memory for %zu bytes of vectors", bytes);
+    for (size_t i = 0; i < model->weight_count; i++) {
+        weight *w = &model->weights[i];
+        if (!needs_widening(w)) {
+            w->vector = w->is_vector ? (const float *)(const void *)w->source : NULL;
+            continue;
+        }
+        float *to = (float *)(void *)(model->vectors.data + at);
+        for (size_t row = 0; row < w->n; row++)
+            w->type->dequantise(w->source + row * w->row_bytes, w->k, to + row * w->k);
+        w->vector = to;
+        at += size_round_up(w->n * w->k * sizeof(float), 64);
+    }
+    return BP_OK;
+}
+
+bp_status load_weights(bp_model *model, bp_error *error)
+{
+    bp_status status = widen_vectors(model, error);
+    return status == BP_OK ? pack_weights(model, error) : status;
+}

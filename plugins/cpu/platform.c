@@ -1,0 +1,135 @@
+/* Linux where it is Linux (futex, affinity, topology), plain POSIX elsewhere; x86 where it is x86. */
+#include "platform.h"
+
+#include <fenv.h>
+#include <sched.h>
+#include <stdio.h>
+#include <time.h>
+#include <unistd.h>
+
+#if defined(__linux__)
+#include <linux/futex.h>
+#include <sys/syscall.h>
+#endif
+#if defined(__x86_64__)
+#include <cpuid.h>
+#include <immintrin.h>
+#endif
+
+void platform_pause(void)
+{
+#if defined(__x86_64__)
+    _mm_pause();
+#elif defined(__aarch64__)
+    __asm__ volatile("yield");
+#endif
+}
+
+uint64_t platform_now(void)
+{
+    struct timespec time;
+    clock_gettime(CLOCK_MONOTONIC, &time);
+    return (uint64_t)time.tv_sec * 1000000000u + (uint64_t)time.tv_nsec;
+}
+
+void platform_sleep_while_equal(_Atomic uint32_t *word, uint32_t seen)
+{
+#if defined(__linux__)
+    syscall(SYS_futex, word, FUTEX_WAIT_PRIVATE, seen, NULL, NULL, 0);
+#else
+    (void)word, (void)seen;
+    nanosleep(&(struct timespec){.tv_nsec = 50000}, NULL);
+#endif
+}
+
+void platform_wake_all(_Atomic uint32_t *word)
+{
+#if defined(__linux__)
+    syscall(SYS_futex, word, FUTEX_WAKE_PRIVATE, INT32_MAX, NULL, NULL, 0);
+#else
+    (void)word;
+#endif
+}
+
+#if defined(__x86_64__)
+enum { MXCSR_DEFAULT = 0x1f80 };
+
+platform_float_environment platform_set_float_environment(void)
+{
+    platform_float_environment before = {_mm_getcsr()};
+    _mm_setcsr(MXCSR_DEFAULT);
+    return before;
+}
+
+void platform_restore_float_environment(platform_float_environment environment)
+{
+    _mm_setcsr(environment.control);
+}
+#else
+platform_float_environment platform_set_float_environment(void)
+{
+    platform_float_environment before = {(uint32_t)fegetround()};
+    fesetround(FE_TONEAREST);
+    return before;
+}
+
+void platform_restore_float_environment(platform_float_environment environment)
+{
+    fesetround((int)environment.control);
+}
+#endif
+
+#if defined(__linux__)
+/* True where `cpu` is the first sibling of its core, or the system does not say. */
+static bool leads_core(size_t cpu)
+{
+    char path[96];
+    unsigned first = 0;
+    snprintf(path, sizeof path, "/sys/devices/system/cpu/cpu%zu/topology/thread_siblings_list", cpu);
+    FILE *file = fopen(path, "re");
+    if (!file)
+        return true;
+    bool known = fscanf(file, "%u", &first) == 1;
+    fclose(file);
+    return !known || first == cpu;
+}
+
+size_t platform_cores(void)
+{
+    cpu_set_t mask;
+    size_t allowed = 0, cores = 0;
+    if (sched_getaffinity(0, sizeof mask, &mask) != 0)
+        return 1;
+    for (size_t cpu = 0; cpu < CPU_SETSIZE; cpu++) {
+        if (!CPU_ISSET(cpu, &mask))
+            continue;
+        allowed++;
+        cores += leads_core(cpu);
+    }
+    /* A mask that leaves out first siblings still means the cores it names. */
+    if (cores == 0)
+        cores = allowed;
+    return cores > 0 ? cores : 1;
+}
+#else
+size_t platform_cores(void)
+{
+    long count = sysconf(_SC_NPROCESSORS_ONLN);
+    return count > 0 ? (size_t)count : 1;
+}
+#endif
+
+platform_features platform_processor(void)
+{
+    platform_features features = {false, false};
+#if defined(__x86_64__)
+    unsigned a = 0, b = 0, c = 0, d = 0;
+    bool half = __get_cpuid(1, &a, &b, &c, &d) && (c & bit_F16C);
+    __builtin_cpu_init();
+    features.avx2 = half && __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma");
+    features.avx512 = features.avx2 && __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
+                      __builtin_cpu_supports("avx512vl") && __builtin_cpu_supports("avx512dq") &&
+                      __builtin_cpu_supports("avx512vnni");
+#endif
+    return features;
+}

@@ -1,0 +1,31 @@
+/* A pool of threads that run one function together and meet at barriers inside it.
+ *
+ * The caller of pool_run is worker 0. Waiting spins for a while and then sleeps in a futex, so a step between barriers costs
+ * well under a microsecond and an idle or oversubscribed machine is left alone. Every worker runs with the floating-point
+ * environment of docs/numerics.md (round to nearest, denormals kept); the caller's is restored when pool_run returns.
+ *
+ * Invariants: one pool_run at a time; every worker meets the same barriers in the same order; the task counter of
+ * pool_claim is zero when a phase begins. */
+#ifndef CPU_POOL_H
+#define CPU_POOL_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+typedef struct pool pool;
+typedef void pool_fn(void *context, pool *threads, size_t worker);
+
+/* `workers` >= 1, the caller included. NULL where threads or memory cannot be had. */
+pool *pool_new(size_t workers, uint64_t spin_ns);
+void pool_free(pool *threads);
+size_t pool_workers(const pool *threads);
+
+/* Runs fn on every worker; returns when all have returned. */
+void pool_run(pool *threads, pool_fn *fn, void *context);
+
+/* Inside fn. What a worker wrote before a barrier, all see after it. The task counter restarts from zero. */
+void pool_barrier(pool *threads);
+/* Inside fn: takes the next up to `grain` of `count` tasks, [*from, *to). False when none are left. */
+int pool_claim(pool *threads, size_t count, size_t grain, size_t *from, size_t *to);
+
+#endif
