@@ -96,7 +96,7 @@ static lane *next_lane(const loop *l)
     return NULL;
 }
 
-/* While the device is another's, waiting requests still expire on time. */
+/* While the device is another's, requests still end when they are cancelled or late. */
 static void wait_with_deadlines(loop *l)
 {
     uint64_t now = clock_now(), soonest = UINT64_MAX;
@@ -111,8 +111,6 @@ static void wait_with_deadlines(loop *l)
         pthread_cond_wait(&l->changed, &l->lock);
         return;
     }
-    /* A running sequence may be late already, and ends only with the next plan. */
-    soonest = soonest > now ? soonest : now + 1000000;
     struct timespec t = {.tv_sec = (time_t)(soonest / 1000000000u), .tv_nsec = (long)(soonest % 1000000000u)};
     pthread_cond_timedwait(&l->changed, &l->lock, &t);
 }
@@ -364,6 +362,8 @@ void lane_cancel(lane *m, bp_stream *r)
     if (scheduler_remove(m->scheduler, &r->sequence)) {
         r->sequence.cause = SEQUENCE_CAUSE_CANCELLED;
         end_requests(m, &r->sequence);
+    } else if (m->loop->busy) {
+        pthread_cond_broadcast(&m->loop->changed); /* in case the loop waits for the device */
     }
     pthread_mutex_unlock(&m->loop->lock);
 }

@@ -36,7 +36,7 @@ bp_status lane_reserve(lane *m, bp_error *error);
 void lane_unreserve(lane *m);
 /* Uses up a place, whether it succeeds or not; the engine's reference is taken here. */
 bp_status lane_submit(lane *m, bp_stream *r, bp_error *error);
-/* At once while it waits, by the next step while it runs. */
+/* At once while it waits, before the next step while it runs. */
 void lane_cancel(lane *m, bp_stream *r);
 bool lane_failed(lane *m, bp_error *why);
 void lane_stats(lane *m, bp_model_stats *out);

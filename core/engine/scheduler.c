@@ -152,9 +152,8 @@ static void push_ended(sequence **list, sequence *q, sequence_cause cause)
     *list = q;
 }
 
-sequence *scheduler_expire(scheduler *s, uint64_t now)
+static void expire_waiting(scheduler *s, uint64_t now, sequence **ended)
 {
-    sequence *ended = NULL;
     for (sequence **place = &s->waiting; *place;) {
         sequence *q = *place;
         sequence_cause cause = cause_to_end(q, now);
@@ -164,9 +163,8 @@ sequence *scheduler_expire(scheduler *s, uint64_t now)
         }
         *place = q->next;
         s->waiting_count--;
-        push_ended(&ended, q, cause);
+        push_ended(ended, q, cause);
     }
-    return ended;
 }
 
 static void expire_running(scheduler *s, uint64_t now, sequence **ended)
@@ -179,6 +177,14 @@ static void expire_running(scheduler *s, uint64_t now, sequence **ended)
         stop_running(s, i);
         push_ended(ended, q, cause);
     }
+}
+
+sequence *scheduler_expire(scheduler *s, uint64_t now)
+{
+    sequence *ended = NULL;
+    expire_waiting(s, now, &ended);
+    expire_running(s, now, &ended);
+    return ended;
 }
 
 /* Gives every running sequence pages for all its tokens, the most urgent first, at the cost of the least urgent. */
@@ -271,7 +277,6 @@ static void compose(scheduler *s, plan *out)
 void scheduler_plan(scheduler *s, uint64_t now, plan *out)
 {
     *out = (plan){.entries = s->entries, .ended = scheduler_expire(s, now)};
-    expire_running(s, now, &out->ended);
     grow_running(s);
     admit_waiting(s, now);
     compose(s, out);

@@ -68,7 +68,7 @@ bp_status scheduler_add(scheduler *s, sequence *q, bp_error *error);
 /* Ends a waiting sequence at once; false, and nothing happens, if it does not wait. */
 bool scheduler_remove(scheduler *s, sequence *q);
 
-/* Ends every sequence that waits and was cancelled or is late; a list by next. Allowed between plan and commit. */
+/* Ends every sequence that was cancelled or is late, as a plan begins with; a list by next. Not between plan and commit. */
 sequence *scheduler_expire(scheduler *s, uint64_t now);
 void scheduler_plan(scheduler *s, uint64_t now, plan *out);
 /* The sequences that are over, linked by next. */

@@ -1,0 +1,527 @@
+/* scheduler: seeded traces of arrivals, lengths, priorities, cancellations and deadlines over caches of few pages, with the
+ * promises of scheduler.h checked after every plan.
+ *
+ * A model is played whose next token is a hash of the whole context as it reads it back through the pages: a wrong page, a
+ * page in two hands or a token computed twice gives other tokens than the sequence gets alone. */
+#include "engine/scheduler.h"
+
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include <cmocka.h>
+
+enum { MAX_REQUESTS = 24, MAX_LENGTH = 48, TRACES = 4000, END_TOKEN = 7 };
+
+/* What happened in all traces: a promise about something that never happens is not tested. */
+typedef struct happened {
+    uint64_t steps, chunks, mixed, full_steps, admitted, waited_for_pages, waited_for_places, preempted, preempted_by_priority,
+        preempted_in_prefill, recomputed, expired_waiting, expired_running, cancelled_waiting, cancelled_running, removed, failed,
+        again, ended_early, ended_full, refused_queue;
+} happened;
+
+typedef struct request {
+    sequence sequence;
+    int32_t tokens[MAX_LENGTH], pages[MAX_LENGTH];
+    sequence_state before; /* of this plan */
+    uint32_t computed_before, deepest;
+    bool over;             /* by its own end or by a failure */
+    bool failed;
+} request;
+
+typedef struct trace {
+    uint64_t random, now, hash;
+    scheduler_limits limits;
+    scheduler *scheduler;
+    int32_t *memory; /* [page_count * page_tokens]: the token computed there, -1 if none */
+    request requests[MAX_REQUESTS];
+    uint32_t arrived, ended, target;
+    happened *seen;
+} trace;
+
+static uint32_t roll(trace *t, uint32_t sides)
+{
+    t->random += 0x9e3779b97f4a7c15u;
+    uint64_t x = t->random;
+    x = (x ^ x >> 30) * 0xbf58476d1ce4e5b9u;
+    x = (x ^ x >> 27) * 0x94d049bb133111ebu;
+    return (uint32_t)((x ^ x >> 31) >> 32) % sides;
+}
+
+static void mix(uint64_t *hash, uint64_t value)
+{
+    *hash = (*hash ^ value) * 0x100000001b3u;
+    *hash ^= *hash >> 29;
+}
+
+/* --- the model that is played --------------------------------------------------------------------------------------------- */
+
+static int32_t next_token(uint64_t hash)
+{
+    return (int32_t)((hash >> 11) % 1000);
+}
+
+/* What a prompt becomes when nothing else happens. */
+static uint32_t answer_alone(const request *r, int32_t *out)
+{
+    const sequence *q = &r->sequence;
+    uint64_t hash = 1;
+    memcpy(out, r->tokens, q->prompt_count * sizeof *out);
+    for (uint32_t i = 0; i < q->prompt_count; i++)
+        mix(&hash, (uint64_t)out[i]);
+    uint32_t count = q->prompt_count;
+    while (count < q->token_limit) {
+        int32_t token = next_token(hash);
+        if (token % 32 == END_TOKEN)
+            break;
+        out[count++] = token;
+        mix(&hash, (uint64_t)token);
+    }
+    return count;
+}
+
+/* Computes an entry: writes its tokens to its pages, and reads the row's context back from there. */
+static void compute(trace *t, plan_entry *e)
+{
+    const sequence *q = e->sequence;
+    uint32_t size = t->limits.page_tokens;
+    for (uint32_t i = e->start; i < e->start + e->count; i++)
+        t->memory[(uint32_t)q->pages[i / size] * size + i % size] = q->tokens[i];
+    if (!e->row)
+        return;
+    uint64_t hash = 1;
+    for (uint32_t i = 0; i < q->token_count; i++)
+        mix(&hash, (uint64_t)t->memory[(uint32_t)q->pages[i / size] * size + i % size]);
+    e->token = next_token(hash);
+}
+
+/* --- promises of a plan --------------------------------------------------------------------------------------------------- */
+
+static uint32_t places(const trace *t)
+{
+    return t->limits.max_sequences < t->limits.max_tokens ? t->limits.max_sequences : t->limits.max_tokens;
+}
+
+/* C6, and no page in two tables. */
+static void check_pages(trace *t)
+{
+    scheduler_counts counts = scheduler_count(t->scheduler);
+    uint32_t references[4 * MAX_LENGTH] = {0}, held = 0;
+    for (uint32_t i = 0; i < counts.running; i++) {
+        const sequence *q = scheduler_running(t->scheduler, i);
+        assert_true(q->page_count >= scheduler_pages_for(t->scheduler, q->token_count));
+        assert_true(q->page_count <= scheduler_pages_for(t->scheduler, q->token_limit));
+        held += q->page_count;
+        for (uint32_t p = 0; p < q->page_count; p++)
+            references[q->pages[p]]++;
+    }
+    assert_int_equal(held, counts.pages_used);
+    for (uint32_t p = 0; p < t->limits.page_count; p++) {
+        assert_int_equal(references[p], scheduler_page_references(t->scheduler, (int32_t)p));
+        assert_true(references[p] <= 1);
+    }
+}
+
+/* C2, C3, and that each entry goes on where its sequence is. */
+static void check_entries(trace *t, const plan *p)
+{
+    scheduler_counts counts = scheduler_count(t->scheduler);
+    uint32_t tokens = 0, rows = 0, decodes = 0, prompts = 0, single = 0;
+    assert_true(p->count <= places(t) && counts.running <= places(t));
+    for (uint32_t i = 0; i < p->count; i++) {
+        const plan_entry *e = &p->entries[i];
+        const sequence *q = e->sequence;
+        assert_int_equal(q->state, SEQUENCE_RUNNING);
+        assert_false(atomic_load(&q->cancelled));
+        assert_true(!q->deadline || q->deadline > t->now);
+        assert_int_equal(e->start, q->computed);
+        assert_true(e->count > 0 && e->start + e->count <= q->token_count);
+        assert_int_equal(e->row, e->start + e->count == q->token_count);
+        assert_false(e->failed || e->over);
+        for (uint32_t j = 0; j < i; j++)
+            assert_ptr_not_equal(p->entries[j].sequence, q);
+        tokens += e->count;
+        rows += e->row;
+        single += sequence_remaining(q) == 1;
+        decodes += e->count == 1 && e->start >= q->prompt_count;
+        prompts += e->count > 1;
+        t->seen->chunks += !e->row;
+        t->seen->recomputed += e->count > 1 && e->start + e->count > q->prompt_count;
+    }
+    assert_int_equal(tokens, p->token_count);
+    assert_int_equal(rows, p->row_count);
+    assert_true(tokens <= t->limits.max_tokens);
+    t->seen->mixed += decodes && prompts;
+    t->seen->full_steps += tokens == t->limits.max_tokens;
+    /* Every sequence with one token to go is there, and prompts fill the rest, the most urgent first. */
+    bool gap = false;
+    for (uint32_t i = 0; i < counts.running; i++) {
+        const sequence *q = scheduler_running(t->scheduler, i);
+        uint32_t planned = 0;
+        for (uint32_t j = 0; j < p->count; j++)
+            if (p->entries[j].sequence == q)
+                planned = p->entries[j].count;
+        single -= sequence_remaining(q) == 1;
+        if (sequence_remaining(q) == 1)
+            assert_int_equal(planned, 1);
+        else
+            assert_true(!gap || planned == 0);
+        gap = gap || planned < sequence_remaining(q);
+    }
+    assert_int_equal(single, 0);
+    assert_true(!gap || tokens == t->limits.max_tokens);
+    assert_true(p->count > 0 || scheduler_idle(t->scheduler));
+}
+
+/* C1, C5: who came in was more urgent than all who wait, who was put out less urgent than all who run. */
+static void check_order(trace *t)
+{
+    scheduler_counts counts = scheduler_count(t->scheduler);
+    uint32_t running = 0, waiting = 0;
+    for (uint32_t i = 1; i < counts.running; i++)
+        assert_true(sequence_before(scheduler_running(t->scheduler, i - 1), scheduler_running(t->scheduler, i)));
+    for (uint32_t i = 0; i < t->arrived; i++) {
+        request *a = &t->requests[i];
+        running += a->sequence.state == SEQUENCE_RUNNING;
+        waiting += a->sequence.state == SEQUENCE_WAITING;
+        bool came = a->before == SEQUENCE_WAITING && a->sequence.state == SEQUENCE_RUNNING;
+        bool left = a->before == SEQUENCE_RUNNING && a->sequence.state == SEQUENCE_WAITING;
+        for (uint32_t j = 0; (came || left) && j < t->arrived; j++) {
+            const sequence *b = &t->requests[j].sequence;
+            if (came && b->state == SEQUENCE_WAITING)
+                assert_true(sequence_before(&a->sequence, b));
+            if (left && b->state == SEQUENCE_RUNNING) {
+                assert_true(sequence_before(b, &a->sequence));
+                t->seen->preempted_by_priority += t->requests[j].before == SEQUENCE_WAITING;
+            }
+        }
+        t->seen->admitted += came;
+        t->seen->preempted += left;
+        if (left) {
+            assert_int_equal(a->sequence.computed, 0);
+            assert_int_equal(a->sequence.page_count, 0);
+            t->seen->preempted_in_prefill += a->computed_before < a->sequence.prompt_count;
+        }
+    }
+    assert_int_equal(running, counts.running);
+    assert_int_equal(waiting, counts.waiting);
+    t->seen->waited_for_places += waiting && running == places(t);
+    t->seen->waited_for_pages += waiting && running < places(t);
+}
+
+/* --- a trace -------------------------------------------------------------------------------------------------------------- */
+
+static void note_end(trace *t, sequence *list)
+{
+    for (sequence *q = list; q; q = q->next) {
+        request *r = (request *)q;
+        assert_int_equal(q->state, SEQUENCE_ENDED);
+        assert_int_equal(q->page_count, 0);
+        bool ran = r->before == SEQUENCE_RUNNING;
+        if (q->cause == SEQUENCE_CAUSE_CANCELLED) {
+            assert_true(atomic_load(&q->cancelled));
+            *(ran ? &t->seen->cancelled_running : &t->seen->cancelled_waiting) += 1;
+        } else if (q->cause == SEQUENCE_CAUSE_EXPIRED) {
+            assert_true(q->deadline && q->deadline <= t->now);
+            *(ran ? &t->seen->expired_running : &t->seen->expired_waiting) += 1;
+        } else {
+            assert_true(r->over);
+        }
+        mix(&t->hash, q->number * 8 + q->cause);
+        t->ended++;
+    }
+}
+
+static void arrive(trace *t)
+{
+    bp_error error = {0};
+    if (t->arrived == t->target)
+        return;
+    scheduler_counts counts = scheduler_count(t->scheduler);
+    if (scheduler_reserve(t->scheduler, &error) != BP_OK) {
+        assert_int_equal(error.code, BP_ELIMIT);
+        assert_int_equal(counts.running + counts.waiting, places(t) + t->limits.queue_limit);
+        t->seen->refused_queue++;
+        return;
+    }
+    if (roll(t, 16) == 0) {
+        scheduler_unreserve(t->scheduler);
+        return;
+    }
+    request *r = &t->requests[t->arrived++];
+    sequence *q = &r->sequence;
+    uint32_t room = t->limits.page_count * t->limits.page_tokens;
+    room = room < MAX_LENGTH ? room : MAX_LENGTH;
+    *r = (request){.sequence.tokens = r->tokens, .sequence.pages = r->pages};
+    atomic_init(&q->cancelled, false);
+    q->prompt_count = q->token_count = 1 + roll(t, roll(t, 2) ? 4 : room - 1);
+    q->token_limit = q->prompt_count + 1 + roll(t, room - q->prompt_count);
+    q->priority = (int32_t)roll(t, 3) - 1;
+    q->deadline = roll(t, 4) ? 0 : t->now + 1 + roll(t, 60);
+    for (uint32_t i = 0; i < q->prompt_count; i++)
+        r->tokens[i] = (int32_t)roll(t, 1000);
+    if (scheduler_add(t->scheduler, q, &error) != BP_OK)
+        fail_msg("%s", error.message);
+    r->before = SEQUENCE_WAITING;
+}
+
+static void cancel_someone(trace *t)
+{
+    if (t->arrived == 0)
+        return;
+    request *r = &t->requests[roll(t, t->arrived)];
+    if (roll(t, 2)) {
+        atomic_store(&r->sequence.cancelled, true);
+    } else {
+        bool waits = r->sequence.state == SEQUENCE_WAITING;
+        assert_int_equal(scheduler_remove(t->scheduler, &r->sequence), waits);
+        t->ended += waits;
+        t->seen->removed += waits;
+    }
+}
+
+static void run_entry(trace *t, plan_entry *e)
+{
+    request *r = (request *)e->sequence;
+    sequence *q = e->sequence;
+    mix(&t->hash, (q->number << 40) + ((uint64_t)e->start << 20) + e->count);
+    uint32_t luck = roll(t, 200);
+    if (luck == 0) {
+        e->failed = e->over = r->over = r->failed = true;
+        t->seen->failed++;
+        return;
+    }
+    if (luck == 1) {
+        e->failed = true;
+        t->seen->again++;
+        return;
+    }
+    compute(t, e);
+    if (!e->row)
+        return;
+    bool last = q->token_count + 1 == q->token_limit, end = e->token % 32 == END_TOKEN;
+    if (!end)
+        q->tokens[q->token_count] = e->token; /* as an owner may, who keeps the last token too */
+    e->over = r->over = end || last;
+    t->seen->ended_early += end;
+    t->seen->ended_full += !end && last;
+    r->deepest = q->token_count + !end;
+}
+
+static void round_of(trace *t)
+{
+    plan p;
+    t->now += 1 + roll(t, 3);
+    for (uint32_t i = roll(t, 4); i > 0; i--)
+        arrive(t);
+    if (roll(t, 12) == 0)
+        cancel_someone(t);
+    for (uint32_t i = 0; i < t->arrived; i++) {
+        t->requests[i].before = t->requests[i].sequence.state;
+        t->requests[i].computed_before = t->requests[i].sequence.computed;
+    }
+    scheduler_plan(t->scheduler, t->now, &p);
+    note_end(t, p.ended);
+    check_entries(t, &p);
+    check_order(t);
+    check_pages(t);
+    t->seen->steps += p.count > 0;
+    for (uint32_t i = 0; i < p.count; i++)
+        run_entry(t, &p.entries[i]);
+    /* Requests come and waiting ones go while a step runs. */
+    if (roll(t, 4) == 0)
+        arrive(t);
+    if (roll(t, 24) == 0)
+        cancel_someone(t);
+    for (uint32_t i = 0; i < t->arrived; i++)
+        t->requests[i].before = t->requests[i].sequence.state;
+    note_end(t, scheduler_commit(t->scheduler, &p));
+    mix(&t->hash, p.token_count);
+}
+
+/* What each sequence got is what it gets alone, or the beginning of it where it was ended from outside. */
+static void check_answers(trace *t)
+{
+    for (uint32_t i = 0; i < t->arrived; i++) {
+        const request *r = &t->requests[i];
+        int32_t alone[MAX_LENGTH];
+        uint32_t count = answer_alone(r, alone);
+        if (r->sequence.cause == SEQUENCE_CAUSE_NONE && r->over && !r->failed)
+            assert_int_equal(r->deepest, count);
+        uint32_t got = r->deepest ? r->deepest : r->sequence.prompt_count;
+        assert_true(got <= count);
+        assert_memory_equal(r->tokens, alone, got * sizeof *alone);
+    }
+}
+
+static uint64_t run_trace(uint64_t seed, happened *seen)
+{
+    trace *t = calloc(1, sizeof *t);
+    bp_error error = {0};
+    assert_non_null(t);
+    t->random = seed * 0x2545f4914f6cdd1du;
+    t->seen = seen;
+    t->limits = (scheduler_limits){.max_sequences = 1 + roll(t, 8), .max_tokens = 1 + roll(t, 24), .page_tokens = 1 + roll(t, 6),
+                                   .queue_limit = roll(t, 12)};
+    t->limits.page_count = (8 + t->limits.page_tokens) / t->limits.page_tokens + roll(t, 24);
+    t->target = 4 + roll(t, MAX_REQUESTS - 4);
+    t->memory = malloc(t->limits.page_count * t->limits.page_tokens * sizeof *t->memory);
+    assert_non_null(t->memory);
+    memset(t->memory, 0xff, t->limits.page_count * t->limits.page_tokens * sizeof *t->memory);
+    if (scheduler_new(&t->limits, &t->scheduler, &error) != BP_OK)
+        fail_msg("%s", error.message);
+    uint32_t rounds = 0;
+    while (t->arrived < t->target || !scheduler_idle(t->scheduler)) {
+        round_of(t);
+        if (++rounds > 20000)
+            fail_msg("seed %llu does not end", (unsigned long long)seed);
+    }
+    assert_int_equal(t->ended, t->arrived);
+    assert_int_equal(scheduler_count(t->scheduler).pages_used, 0);
+    check_answers(t);
+    uint64_t hash = t->hash;
+    scheduler_free(t->scheduler);
+    free(t->memory);
+    free(t);
+    return hash;
+}
+
+static void traces_keep_every_promise(void **state)
+{
+    (void)state;
+    happened seen = {0};
+    for (uint64_t seed = 1; seed <= TRACES; seed++)
+        run_trace(seed, &seen);
+#define SHOW(field) print_message("%22s %llu\n", #field, (unsigned long long)seen.field); assert_true(seen.field > 20)
+    SHOW(steps); SHOW(chunks); SHOW(mixed); SHOW(full_steps); SHOW(admitted); SHOW(waited_for_pages); SHOW(waited_for_places);
+    SHOW(preempted); SHOW(preempted_by_priority); SHOW(preempted_in_prefill); SHOW(recomputed);
+    SHOW(expired_waiting); SHOW(expired_running); SHOW(cancelled_waiting); SHOW(cancelled_running); SHOW(removed);
+    SHOW(failed); SHOW(again); SHOW(ended_early); SHOW(ended_full); SHOW(refused_queue);
+#undef SHOW
+}
+
+static void the_same_seed_gives_the_same_plans(void **state)
+{
+    (void)state;
+    happened seen = {0};
+    uint64_t last = 0;
+    for (uint64_t seed = 1; seed <= 200; seed++) {
+        uint64_t hash = run_trace(seed, &seen);
+        assert_true(hash == run_trace(seed, &seen));
+        assert_true(hash != last);
+        last = hash;
+    }
+}
+
+/* --- cases ---------------------------------------------------------------------------------------------------------------- */
+
+static scheduler *open_scheduler(scheduler_limits limits)
+{
+    scheduler *s = NULL;
+    bp_error error = {0};
+    if (scheduler_new(&limits, &s, &error) != BP_OK)
+        fail_msg("%s", error.message);
+    return s;
+}
+
+static void add(scheduler *s, request *r, uint32_t prompt, uint32_t limit, int32_t priority)
+{
+    bp_error error = {0};
+    *r = (request){.sequence.tokens = r->tokens, .sequence.pages = r->pages, .sequence.prompt_count = prompt,
+                   .sequence.token_count = prompt, .sequence.token_limit = limit, .sequence.priority = priority};
+    assert_int_equal(scheduler_reserve(s, &error), BP_OK);
+    assert_int_equal(scheduler_add(s, &r->sequence, &error), BP_OK);
+}
+
+static void commit(scheduler *s, plan *p)
+{
+    for (uint32_t i = 0; i < p->count; i++)
+        p->entries[i].token = 1;
+    assert_null(scheduler_commit(s, p));
+}
+
+/* While a long prompt is read in chunks, a sequence that decodes gets its token in every step, and the step stays in budget. */
+static void decodes_ride_along_with_a_long_prompt(void **state)
+{
+    (void)state;
+    scheduler *s = open_scheduler((scheduler_limits){.max_sequences = 4, .max_tokens = 8, .page_tokens = 4, .page_count = 64});
+    request decoding, prompt;
+    plan p;
+    add(s, &decoding, 3, 40, 0);
+    scheduler_plan(s, 1, &p);
+    commit(s, &p);
+    add(s, &prompt, 29, 40, 0);
+    for (uint32_t left = 29; left > 0;) {
+        scheduler_plan(s, 2, &p);
+        assert_int_equal(p.count, 2);
+        assert_ptr_equal(p.entries[0].sequence, &decoding.sequence);
+        assert_true(p.entries[0].row);
+        assert_int_equal(p.entries[1].count, left < 7 ? left : 7);
+        assert_int_equal(p.entries[1].row, left <= 7);
+        left -= p.entries[1].count;
+        commit(s, &p);
+    }
+    assert_null(scheduler_end_all(s)->next->next);
+    assert_true(scheduler_idle(s));
+    scheduler_free(s);
+}
+
+static void what_never_fits_is_refused(void **state)
+{
+    (void)state;
+    scheduler *s = open_scheduler((scheduler_limits){.max_sequences = 2, .max_tokens = 8, .page_tokens = 4, .page_count = 4});
+    request r = {.sequence.tokens = r.tokens, .sequence.pages = r.pages, .sequence.prompt_count = 2, .sequence.token_count = 2,
+                 .sequence.token_limit = 17};
+    bp_error error = {0};
+    assert_int_equal(scheduler_reserve(s, &error), BP_OK);
+    assert_int_equal(scheduler_add(s, &r.sequence, &error), BP_ELIMIT);
+    assert_string_equal(error.message, "17 tokens never fit the cache of 4 pages of 4 tokens");
+    r.sequence.token_limit = 1;
+    assert_int_equal(scheduler_reserve(s, &error), BP_OK);
+    assert_int_equal(scheduler_add(s, &r.sequence, &error), BP_EINVAL);
+    assert_int_equal(scheduler_reserve(s, &error), BP_OK);
+    assert_int_equal(scheduler_reserve(s, &error), BP_OK);
+    assert_int_equal(scheduler_reserve(s, &error), BP_ELIMIT); /* two places and no queue */
+    scheduler_free(s);
+    assert_int_equal(scheduler_new(&(scheduler_limits){.page_count = 1}, &s, &error), BP_EINVAL);
+}
+
+static void deadlines_are_known_ahead(void **state)
+{
+    (void)state;
+    scheduler *s = open_scheduler((scheduler_limits){.max_sequences = 1, .max_tokens = 8, .page_tokens = 4, .page_count = 4,
+                                                     .queue_limit = 4});
+    request a, b;
+    plan p;
+    assert_true(scheduler_next_deadline(s) == UINT64_MAX);
+    add(s, &a, 2, 8, 0);
+    scheduler_plan(s, 1, &p);
+    commit(s, &p);
+    add(s, &b, 2, 8, 0);
+    assert_true(scheduler_next_deadline(s) == UINT64_MAX);
+    a.sequence.deadline = 90;
+    b.sequence.deadline = 50;
+    assert_int_equal(scheduler_next_deadline(s), 50);
+    assert_null(scheduler_expire(s, 49));
+    assert_ptr_equal(scheduler_expire(s, 50), &b.sequence);
+    assert_int_equal(b.sequence.cause, SEQUENCE_CAUSE_EXPIRED);
+    assert_int_equal(scheduler_next_deadline(s), 90);
+    assert_ptr_equal(scheduler_expire(s, 90), &a.sequence);
+    assert_true(scheduler_idle(s));
+    assert_int_equal(scheduler_count(s).pages_used, 0);
+    scheduler_free(s);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(traces_keep_every_promise),
+        cmocka_unit_test(the_same_seed_gives_the_same_plans),
+        cmocka_unit_test(decodes_ride_along_with_a_long_prompt),
+        cmocka_unit_test(what_never_fits_is_refused),
+        cmocka_unit_test(deadlines_are_known_ahead),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
