@@ -3,9 +3,9 @@
  * A template is code from a model file: it runs under a step limit and an output limit and reaches nothing but the
  * variables it is given. Immutable once parsed; any thread may render it.
  *
- * Provenance: each byte of the output is marked trusted when it stems from the template's own text or from bos_token and
- * eos_token, untrusted when it stems from the variables; only trusted spellings become special tokens, so a user's
- * "<|im_end|>" stays text. */
+ * Provenance: each byte of the output is marked trusted when it stems from the template's own text, from bos_token and
+ * eos_token or from a message's role that is a usual one, untrusted when it stems from the other variables; only trusted
+ * spellings become special tokens, so a user's "<|im_end|>" stays text. */
 #ifndef BACKPLANE_TEXT_TEMPLATE_H
 #define BACKPLANE_TEXT_TEMPLATE_H
 
