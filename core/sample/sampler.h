@@ -1,8 +1,9 @@
 /* sampler: one request's way from logits to a token.
  *
- * Pure: the token is a function of the logits row, the parameters, the tokens so far and (seed, position). Randomness is
- * a counter-based hash of (seed, position, token id): nothing depends on the order of candidates, on other requests or on
- * earlier draws. Ties go to the lowest id. No stage sorts the whole vocabulary. docs/numerics.md, "Sampling".
+ * Pure: the token is a function of the logits row, the parameters, the tokens so far and (seed, position). One random
+ * number is made of (seed, position) and walks the tokens in ascending id: nothing depends on the order of candidates, on
+ * other requests or on earlier draws. Probabilities are integers, so sums are the same in any order. Ties go to the lowest
+ * id. No stage sorts the whole vocabulary. docs/sampling.md is the specification.
  * One thread at a time per sampler. */
 #ifndef BACKPLANE_SAMPLE_SAMPLER_H
 #define BACKPLANE_SAMPLE_SAMPLER_H
@@ -21,13 +22,14 @@ bp_status sampler_accept(sampler *s, int32_t token, bp_error *error);
 typedef struct sampler_choice {
     int32_t token;
     float logprob; /* of the chosen token in the model's own distribution; 0 unless logprobs were asked for */
-    uint32_t top_count;
+    uint32_t top_count; /* as many as were asked for, fewer where fewer have a logit above -inf */
     int32_t top_tokens[BP_MAX_LOGPROBS];
     float top_logprobs[BP_MAX_LOGPROBS];
 } sampler_choice;
 
 /* Chooses the token at `position` (the absolute position it will have). `logits` [vocab_size] is left as it was. Logits with
- * NaN, or with nothing above -inf, are BP_EINTERNAL: the request fails alone. */
+ * NaN, or with nothing above -inf, are BP_EINTERNAL: the request fails alone. BP_ENOMEM is possible, too. On an error *out
+ * is zeroed. */
 bp_status sampler_choose(sampler *s, const float *logits, uint64_t position, sampler_choice *out, bp_error *error);
 
 void sampling_defaults(bp_sampling *out);

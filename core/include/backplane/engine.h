@@ -19,7 +19,7 @@ typedef struct bp_engine bp_engine;
 typedef struct bp_stream bp_stream;
 
 /* How the next token is chosen. Stages run in this order: logit bias, repetition penalty, frequency and presence
- * penalties, temperature, top-k, typical, top-p, min-p, draw. docs/numerics.md defines each.
+ * penalties, temperature, top-k, typical, top-p, min-p, draw. docs/sampling.md defines each.
  * Fill with api->defaults() first, then change. */
 typedef struct bp_logit_bias { int32_t token; float bias; } bp_logit_bias;
 typedef struct bp_sampling {

@@ -1,0 +1,274 @@
+/* sampler: token for token what a slow reference written from docs/sampling.md chooses, with every stage on and off. */
+#include "sample/random.h"
+#include "sample/sampler.h"
+#include "sample/weight.h"
+
+#include <float.h>
+#include <math.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stdbool.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include <cmocka.h>
+
+enum { MAX_VOCAB = 2048, MAX_HISTORY = 64 };
+
+/* --- the reference: sorts everything, keeps no state ---------------------------------------------------------------------- */
+
+typedef struct ranked {
+    uint32_t token;
+    float distance, key;
+    uint64_t weight;
+    bool in;
+} ranked;
+
+static int by_key(const void *a, const void *b)
+{
+    const ranked *x = a, *y = b;
+    if (x->in != y->in)
+        return x->in ? -1 : 1;
+    return x->key != y->key ? (x->key < y->key ? -1 : 1) : x->token < y->token ? -1 : 1;
+}
+
+static int by_token(const void *a, const void *b)
+{
+    const ranked *x = a, *y = b;
+    return x->token < y->token ? -1 : 1;
+}
+
+static uint64_t reference_weight(float distance)
+{
+    float x = distance < 30.0f ? -distance : -30.0f;
+    float z = x * 0x1.715476p+0f + 12582912.0f;
+    float n = z - 12582912.0f;
+    float r = (x - n * 0x1.63p-1f) + n * 0x1.bd0106p-13f, p = 0x1.6a2430p-10f;
+    const float c[] = {0x1.1239e4p-7f, 0x1.5558f2p-5f, 0x1.555492p-3f, 0x1.fffffcp-2f};
+    for (int i = 0; i < 4; i++)
+        p = p * r + c[i];
+    p = (p * (r * r) + r) + 1.0f;
+    return (uint64_t)nearbyint(ldexp((double)p, (int)n + 40));
+}
+
+static float cut(float x)
+{
+    return fminf(fmaxf(x, -FLT_MAX), FLT_MAX);
+}
+
+static float reference_logit(const bp_sampling *p, float z, int32_t token, const int32_t *history, uint32_t count)
+{
+    if (z == -INFINITY)
+        return z;
+    float bias = 0.0f;
+    for (uint32_t i = 0; i < p->logit_bias_count; i++)
+        if (p->logit_bias[i].token == token)
+            bias += p->logit_bias[i].bias;
+    z = cut(cut(z) + bias);
+    uint32_t from = p->penalty_window && count > p->penalty_window ? count - p->penalty_window : 0, seen = 0;
+    for (uint32_t i = from; i < count; i++)
+        seen += history[i] == token;
+    if (!seen)
+        return z;
+    z = cut(z > 0.0f ? z / p->repetition_penalty : z * p->repetition_penalty);
+    z = cut(z - p->frequency_penalty * (float)seen);
+    return cut(z - p->presence_penalty);
+}
+
+static uint64_t mass_of(const ranked *t, uint32_t vocab)
+{
+    uint64_t mass = 0;
+    for (uint32_t i = 0; i < vocab; i++)
+        mass += t[i].in ? t[i].weight : 0;
+    return mass;
+}
+
+static uint64_t share_of(float share, uint64_t mass)
+{
+    double x = ceil((double)share * (double)mass);
+    return x < 1.0 ? 1 : x > (double)mass ? mass : (uint64_t)x;
+}
+
+static void keep(ranked *t, uint32_t vocab, float centre, bool count, uint64_t target)
+{
+    for (uint32_t i = 0; i < vocab; i++)
+        t[i].key = fabsf(t[i].distance - centre);
+    qsort(t, vocab, sizeof *t, by_key);
+    uint64_t amount = 0;
+    for (uint32_t i = 0; i < vocab && t[i].in; i++) {
+        if (amount >= target)
+            t[i].in = false;
+        else
+            amount += count ? 1 : t[i].weight;
+    }
+}
+
+static void reference_stages(const bp_sampling *p, ranked *t, uint32_t vocab)
+{
+    if (p->top_k && p->top_k < vocab)
+        keep(t, vocab, 0.0f, true, p->top_k);
+    if (p->typical_p < 1.0f) {
+        uint64_t sum = 0, mass = mass_of(t, vocab);
+        for (uint32_t i = 0; i < vocab; i++)
+            if (t[i].in)
+                sum += (uint64_t)nearbyint((double)t[i].weight * (double)t[i].distance);
+        keep(t, vocab, (float)((double)sum / (double)mass), false, share_of(p->typical_p, mass));
+    }
+    if (p->top_p < 1.0f)
+        keep(t, vocab, 0.0f, false, share_of(p->top_p, mass_of(t, vocab)));
+    if (p->min_p > 0.0f) {
+        float nearest = INFINITY, reach = (float)-weight_log((double)p->min_p);
+        for (uint32_t i = 0; i < vocab; i++)
+            if (t[i].in)
+                nearest = fminf(nearest, t[i].distance);
+        for (uint32_t i = 0; i < vocab; i++)
+            t[i].in = t[i].in && t[i].distance - nearest <= reach;
+    }
+}
+
+static int32_t reference_choose(const bp_sampling *p, const float *logits, uint32_t vocab, const int32_t *history,
+                                uint32_t count, uint64_t position)
+{
+    static ranked t[MAX_VOCAB];
+    static float z[MAX_VOCAB];
+    uint32_t best = 0;
+    for (uint32_t i = 0; i < vocab; i++) {
+        z[i] = reference_logit(p, logits[i], (int32_t)i, history, count);
+        if (z[i] > z[best])
+            best = i;
+    }
+    if (p->temperature == 0.0f)
+        return (int32_t)best;
+    float slope = 1.0f / fmaxf(p->temperature, FLT_MIN);
+    for (uint32_t i = 0; i < vocab; i++) {
+        float distance = (z[best] - z[i]) * slope;
+        uint64_t weight = reference_weight(distance);
+        t[i] = (ranked){.token = i, .distance = distance, .weight = weight, .in = weight > 0};
+    }
+    reference_stages(p, t, vocab);
+    qsort(t, vocab, sizeof *t, by_token);
+    __extension__ unsigned __int128 product = (__extension__ (unsigned __int128)random_at(p->seed, position)) * mass_of(t, vocab);
+    uint64_t point = (uint64_t)(product >> 64);
+    for (uint32_t i = 0; i < vocab; i++) {
+        uint64_t weight = t[i].in ? t[i].weight : 0;
+        if (point < weight)
+            return (int32_t)i;
+        point -= weight;
+    }
+    return -1;
+}
+
+/* --- random rows and parameters, the same ones every time ----------------------------------------------------------------- */
+
+static uint64_t die;
+
+static uint32_t roll(uint32_t sides)
+{
+    return (uint32_t)random_below(random_at(99, die++), sides);
+}
+
+static float uniform(float least, float most)
+{
+    return least + (most - least) * (float)((double)roll(1u << 24) / (double)(1 << 24));
+}
+
+static void fill_row(float *logits, uint32_t vocab)
+{
+    uint32_t kind = roll(6);
+    for (uint32_t i = 0; i < vocab; i++) {
+        float x = uniform(-1, 1) + uniform(-1, 1) + uniform(-1, 1);
+        logits[i] = kind == 0 ? 3.0f * x : kind == 1 ? rintf(4.0f * x) / 2.0f : kind == 2 ? 0.01f * x : 12.0f * x;
+        if (kind == 3 && roll(4))
+            logits[i] = -INFINITY;
+        if (kind == 4)
+            logits[i] = roll(8) ? 1.5f : -0.0f;
+        if (kind == 5 && roll(40) == 0)
+            logits[i] = roll(2) ? INFINITY : roll(2) ? FLT_MAX : -FLT_MAX;
+    }
+    logits[roll(vocab)] = uniform(0, 9); /* never impossible as a whole */
+}
+
+static float often(float neutral, float least, float most)
+{
+    return roll(3) ? neutral : uniform(least, most);
+}
+
+static bp_sampling random_parameters(uint32_t vocab, bp_logit_bias biases[4])
+{
+    static const float temperatures[] = {0, 0, 1, 1, 0.7f, 1.3f, 2, 0.01f, 1e-42f};
+    bp_sampling p;
+    sampling_defaults(&p);
+    p.temperature = temperatures[roll(9)];
+    p.top_k = roll(3) ? 0 : 1 + roll(roll(2) ? 8 : vocab + 2);
+    p.top_p = roll(8) ? often(1, 0, 1) : 0;
+    p.typical_p = often(1, 0, 1);
+    p.min_p = roll(8) ? often(0, 0, 0.5f) : 1;
+    p.repetition_penalty = often(1, 0.5f, 2);
+    p.frequency_penalty = often(0, -2, 2);
+    p.presence_penalty = often(0, -2, 2);
+    p.penalty_window = roll(2) ? 0 : 1 + roll(20);
+    p.seed = random_at(1, die++);
+    p.logit_bias_count = roll(2) ? 0 : roll(5);
+    p.logit_bias = biases;
+    for (uint32_t i = 0; i < p.logit_bias_count; i++)
+        biases[i] = (bp_logit_bias){.token = (int32_t)roll(vocab), .bias = roll(4) ? uniform(-5, 5) : roll(2) ? 100 : -100};
+    return p;
+}
+
+static void agrees_with_the_reference(uint32_t rows, uint32_t vocab_limit)
+{
+    static float logits[MAX_VOCAB], before[MAX_VOCAB];
+    int32_t history[MAX_HISTORY];
+    for (uint32_t row = 0; row < rows; row++) {
+        bp_logit_bias biases[4];
+        uint32_t vocab = 1 + roll(vocab_limit), count = roll(2) ? 0 : roll(MAX_HISTORY - 4);
+        bp_sampling p = random_parameters(vocab, biases);
+        sampler *s = NULL;
+        assert_int_equal(sampler_new(&p, vocab, &s, NULL), BP_OK);
+        for (uint32_t i = 0; i < count; i++) {
+            history[i] = (int32_t)roll(vocab < 8 ? vocab : 8 + roll(vocab - 7));
+            assert_int_equal(sampler_accept(s, history[i], NULL), BP_OK);
+        }
+        for (uint32_t step = 0; step < 4; step++) {
+            fill_row(logits, vocab);
+            memcpy(before, logits, vocab * sizeof *logits);
+            sampler_choice choice;
+            bp_error error = {0};
+            if (sampler_choose(s, logits, count, &choice, &error) != BP_OK)
+                fail_msg("row %u: %s", row, error.message);
+            int32_t expected = reference_choose(&p, logits, vocab, history, count, count);
+            if (choice.token != expected)
+                fail_msg("row %u of %u tokens: %d, but the reference chooses %d (temperature %g top_k %u top_p %g typical %g "
+                         "min_p %g)", row, vocab, choice.token, expected, (double)p.temperature, p.top_k, (double)p.top_p,
+                         (double)p.typical_p, (double)p.min_p);
+            assert_memory_equal(before, logits, vocab * sizeof *logits);
+            history[count++] = choice.token;
+            assert_int_equal(sampler_accept(s, choice.token, NULL), BP_OK);
+        }
+        sampler_free(s);
+    }
+}
+
+static void small_rows_agree(void **state)
+{
+    (void)state;
+    die = 0;
+    agrees_with_the_reference(8000, 40);
+}
+
+static void large_rows_agree(void **state)
+{
+    (void)state;
+    die = 1u << 30;
+    agrees_with_the_reference(300, MAX_VOCAB - 1);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(small_rows_agree),
+        cmocka_unit_test(large_rows_agree),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
