@@ -1,8 +1,9 @@
 /* gguf: a reader for GGUF v2 and v3 files (ggml/docs/gguf.md) that trusts nothing in them.
  *
  * Opening checks the whole header: every count, length, type, offset and product, before any of it is used; afterwards
- * every tensor's data lies inside the file and no two overlap. Strings are borrowed from the mapping and not
- * NUL-terminated there; the accessors say what they give. Immutable once open; any thread. */
+ * every key and tensor has a name of its own, and every tensor's data lies inside the file and overlaps no other's.
+ * Opening takes time and memory in proportion to the header, whatever is in it. Strings are borrowed from the file and
+ * not NUL-terminated there. Immutable once open; any thread. */
 #ifndef BACKPLANE_MODEL_GGUF_H
 #define BACKPLANE_MODEL_GGUF_H
 
@@ -28,6 +29,7 @@ bp_status gguf_open(const char *path, unsigned mapping_flags, gguf **out, bp_err
 bp_status gguf_parse(const void *data, uint64_t bytes, const char *name, gguf **out, bp_error *error);
 void gguf_close(gguf *g); /* NULL is fine */
 const mapping *gguf_mapping(const gguf *g); /* NULL after gguf_parse */
+uint64_t gguf_size(const gguf *g);          /* bytes of the file */
 
 uint32_t gguf_version(const gguf *g);
 uint64_t gguf_key_count(const gguf *g);
@@ -39,11 +41,11 @@ bp_status gguf_u32(const gguf *g, const char *key, uint32_t fallback, bool *pres
 bp_status gguf_f32(const gguf *g, const char *key, float fallback, bool *present, float *out, bp_error *error);
 bp_status gguf_bool(const gguf *g, const char *key, bool fallback, bool *present, bool *out, bp_error *error);
 bp_status gguf_text(const gguf *g, const char *key, bool *present, gguf_string *out, bp_error *error);
-/* Arrays: *count elements; strings one by one, numbers at `out` unaligned. */
-bp_status gguf_string_array(const gguf *g, const char *key, bool *present, uint64_t *count, bp_error *error);
-gguf_string gguf_string_at(const gguf *g, const char *key, uint64_t index);
-bp_status gguf_number_array(const gguf *g, const char *key, bool *present, uint32_t *element_type, uint64_t *count,
-                            const void **out, bp_error *error);
+/* Arrays, with the number of their elements. Numbers lie little-endian and unaligned in the file. */
+bp_status gguf_strings(const gguf *g, const char *key, bool *present, const gguf_string **out, uint64_t *count,
+                       bp_error *error);
+bp_status gguf_numbers(const gguf *g, const char *key, bool *present, uint32_t *element_type, const void **out,
+                       uint64_t *count, bp_error *error);
 
 uint64_t gguf_tensor_count(const gguf *g);
 /* Names are NUL-terminated copies; data points into the mapping. */

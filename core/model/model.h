@@ -11,12 +11,14 @@
 
 typedef struct model_options {
     unsigned mapping_flags;
-    uint32_t context;  /* positions wanted; 0: as many as the model was trained for */
+    uint32_t context;  /* positions wanted; 0: as many as the model was trained for; more are refused */
     uint32_t numerics; /* BP_NUMERICS_… */
 } model_options;
 
 typedef struct model_file model_file;
 bp_status model_open(const char *path, const model_options *options, model_file **out, bp_error *error);
+/* The same from a file that is open already, which the model owns once this succeeds; `name` is for messages. */
+bp_status model_from_gguf(gguf *file, const char *name, const model_options *options, model_file **out, bp_error *error);
 void model_close(model_file *m); /* NULL is fine */
 
 typedef struct model_shape { /* of a decoder; 0 where it has no meaning */
