@@ -272,10 +272,12 @@ void loop_return_device(loop *l)
 
 bp_status loop_check(loop *l, bp_error *error)
 {
+    bp_status status = BP_OK;
     pthread_mutex_lock(&l->lock);
-    bp_status status = l->lost ? error_set(error, BP_EDEVICE, "the device of backend \"%s\" is lost: %.300s", l->backend->name,
-                                           l->loss.message)
-                               : BP_OK;
+    if (l->draining)
+        status = error_set(error, BP_ECANCELLED, "the server is shutting down");
+    else if (l->lost)
+        status = error_set(error, BP_EDEVICE, "the device of backend \"%s\" is lost: %.300s", l->backend->name, l->loss.message);
     pthread_mutex_unlock(&l->lock);
     return status;
 }

@@ -25,7 +25,7 @@ void loop_free(loop *l); /* drains at once, joins, frees the lanes; NULL is fine
 
 void loop_take_device(loop *l);
 void loop_return_device(loop *l);
-/* BP_EDEVICE once the device is lost. */
+/* BP_EDEVICE once the device is lost, BP_ECANCELLED once the loop drains. */
 bp_status loop_check(loop *l, bp_error *error);
 
 /* The loop's until loop_free; `model` outlives it. */

@@ -77,6 +77,14 @@ static bp_status load(bp_engine *engine, model_entry *m, bp_progress_fn progress
     return status;
 }
 
+/* Why a request cannot have the model. */
+static bp_status refuse(const bp_error *why, bp_error *error)
+{
+    if (why->code == BP_ECANCELLED)
+        return error_set(error, why->code, "%s", why->message);
+    return error_set(error, BP_EDEVICE, "unavailable: %.490s", why->message);
+}
+
 bp_status models_ready(bp_engine *engine, model_entry *m, bool explicit, bp_progress_fn progress, void *user, bp_error *error)
 {
     bp_status status = BP_OK;
@@ -88,7 +96,7 @@ bp_status models_ready(bp_engine *engine, model_entry *m, bool explicit, bp_prog
     if (mine)
         m->state = BP_MODEL_LOADING;
     else if (m->state == BP_MODEL_FAILED)
-        status = error_set(error, BP_EDEVICE, "unavailable: %.490s", m->failure.message);
+        status = refuse(&m->failure, error);
     pthread_mutex_unlock(&engine->lock);
     if (!mine)
         return status;
@@ -96,8 +104,7 @@ bp_status models_ready(bp_engine *engine, model_entry *m, bool explicit, bp_prog
     status = load(engine, m, progress, user, &why);
     if (status == BP_OK)
         return BP_OK;
-    return explicit ? error_set(error, status, "%s", why.message)
-                 : error_set(error, BP_EDEVICE, "unavailable: %.490s", why.message);
+    return explicit ? error_set(error, status, "%s", why.message) : refuse(&why, error);
 }
 
 /* --- describing ----------------------------------------------------------------------------------------------------------- */

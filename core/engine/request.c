@@ -175,6 +175,7 @@ static bool ends_answer(const bp_stream *r, int32_t token)
 bool request_accept(bp_stream *r, const float *logits, uint64_t now, int32_t *token)
 {
     sampler_choice choice;
+    choice.token = -1;
     bp_error why = {0};
     bool stopped = false;
     bp_status status = sampler_choose(r->sampler, logits, r->sequence.token_count, &choice, &why);
