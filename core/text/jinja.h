@@ -248,7 +248,6 @@ struct jinja_callable {
 struct jinja_loop {
     const jinja_value *items;
     size_t count, index;
-    uint32_t level;
 };
 
 /* Failing: sets the error once, always returns false. */

@@ -139,15 +139,7 @@ static bool filter_items(jinja_run *run, const jinja_node *node, jinja_scope *sc
     return inner != NULL;
 }
 
-static uint32_t loop_level(const jinja_scope *scope)
-{
-    for (; scope; scope = scope->parent)
-        if (scope->count && scope->bindings[0].value.kind == JINJA_LOOP)
-            return scope->bindings[0].value.as.loop->level;
-    return 0;
-}
-
-/* The scope of the next turn: the last one's memory, unless a macro remembers it. `loop` is its first binding. */
+/* The scope of the next turn: the last one's memory, unless a macro remembers it. */
 static jinja_scope *turn_scope(jinja_run *run, jinja_scope *last, jinja_scope *parent, const jinja_loop *loop)
 {
     jinja_scope *scope = last && !last->captured ? last : jinja_scope_new(run, parent);
@@ -171,7 +163,7 @@ static jinja_flow exec_for(jinja_run *run, const jinja_node *node, jinja_scope *
     jinja_loop *loop = jinja_alloc(run, 1, sizeof *loop);
     if (!loop)
         return FLOW_FAILED;
-    *loop = (jinja_loop){items, count, 0, loop_level(scope) + 1};
+    *loop = (jinja_loop){items, count, 0};
     jinja_scope *turn = NULL;
     for (; loop->index < count; loop->index++) {
         turn = turn_scope(run, turn, scope, loop);

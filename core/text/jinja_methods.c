@@ -315,9 +315,9 @@ bool jinja_loop_attribute(jinja_value loop, jinja_name name, jinja_value *out)
     else if (jinja_name_is(name, "length"))
         *out = jinja_int(count);
     else if (jinja_name_is(name, "depth"))
-        *out = jinja_int(l->level);
+        *out = jinja_int(1); /* it counts recursive loops, which there are none of */
     else if (jinja_name_is(name, "depth0"))
-        *out = jinja_int((int64_t)l->level - 1);
+        *out = jinja_int(0);
     else if (jinja_name_is(name, "first"))
         *out = jinja_bool(index == 0);
     else if (jinja_name_is(name, "last"))

@@ -68,7 +68,8 @@ static void release(rendering *r)
 
 static void expect_with(const char *source, const char *json, const char *text)
 {
-    rendering r = render_input(source, (chat_template_input){.bos_token = "<s>", .eos_token = "</s>", .date = "2025-02-03"}, json);
+    rendering r =
+        render_input(source, (chat_template_input){.bos_token = "<s>", .eos_token = "</s>", .date = "2025-02-03"}, json);
     if (r.status != BP_OK)
         fail_msg("%s: %s", source, r.error.message);
     const char *got = r.text.data ? r.text.data : "";
@@ -146,7 +147,8 @@ static void check_case(const json_t *test, const char *date)
     if (chat_template_new(source, bytes, &t, &error) != BP_OK)
         fail_msg("%s: %s", name, error.message);
     json_t *variables = variables_of(test);
-    chat_template_input input = {.variables = variables, .date = date,
+    chat_template_input input = {.variables = variables,
+                                 .date = date,
                                  .bos_token = json_string_value(json_object_get(test, "bos_token")),
                                  .eos_token = json_string_value(json_object_get(test, "eos_token"))};
     buffer out = {0}, trusted = {0};
@@ -162,7 +164,8 @@ static void check_case(const json_t *test, const char *date)
     } else {
         assert_int_equal(status, BP_EINVAL);
         if (!strstr(error.message, json_string_value(json_object_get(test, "error"))))
-            fail_msg("%s: \"%s\" does not say \"%s\"", name, error.message, json_string_value(json_object_get(test, "error")));
+            fail_msg("%s: \"%s\" does not say \"%s\"", name, error.message,
+                     json_string_value(json_object_get(test, "error")));
         assert_int_equal(out.size, 0);
     }
     buffer_free(&out);
@@ -183,8 +186,7 @@ static void golden_prompts_are_rendered_to_the_byte(void **state)
     snprintf(date, sizeof date, "%.10s", json_string_value(json_object_get(golden, "strftime_now")));
     size_t i, count = json_array_size(json_object_get(golden, "cases"));
     assert_int_equal(count, 251);
-    json_array_foreach(json_object_get(golden, "cases"), i, test)
-        check_case(test, date);
+    json_array_foreach(json_object_get(golden, "cases"), i, test) check_case(test, date);
     json_decref(golden);
 }
 
@@ -199,10 +201,10 @@ static void only_the_templates_own_text_is_trusted(void **state)
                  "<|im_start|>user\na<|im_end|><|im_end|>", "TTTTTTTTTTTTTTTTT...........TTTTTTTTTT");
     expect_marks("{{ bos_token }}{{ x | trim | upper | replace('B', 'c') }}{{ 1 + 2 }}{{ n }}{{ n + 1 }}",
                  "{\"x\": \" abA \", \"n\": 7}", "<s>AcA378", "TTT.T.T..");
-    expect_marks("{{ [x, 'y'] | join('-') }}{{ x[1:] ~ 'z' }}{% set b %}<{{ x }}>{% endset %}{{ b[::-1] }}", "{\"x\": \"ab\"}",
-                 "ab-ybz>ba<", "..TT.TT..T");
-    expect_marks("{{ x | tojson }}{{ 'q' | tojson }}{% for c in x %}{{ loop.index }}{{ c }}{% endfor %}", "{\"x\": \"a\\n\"}",
-                 "\"a\\n\"\"q\"1a2\n", "......T.T.T.");
+    expect_marks("{{ [x, 'y'] | join('-') }}{{ x[1:] ~ 'z' }}{% set b %}<{{ x }}>{% endset %}{{ b[::-1] }}",
+                 "{\"x\": \"ab\"}", "ab-ybz>ba<", "..TT.TT..T");
+    expect_marks("{{ x | tojson }}{{ 'q' | tojson }}{% for c in x %}{{ loop.index }}{{ c }}{% endfor %}",
+                 "{\"x\": \"a\\n\"}", "\"a\\n\"\"q\"1a2\n", "......T.T.T.");
 }
 
 static void only_known_roles_are_trusted(void **state)
@@ -232,7 +234,8 @@ static void whitespace_is_controlled_as_in_jinja(void **state)
 static void expressions_are_evaluated_as_in_python(void **state)
 {
     (void)state;
-    expect("{{ 1 + 2 * 3 ** 2 }} {{ -7 // 2 }} {{ -7 % 3 }} {{ 7 / 2 }} {{ 2 ** -1 }} {{ 1_000 + 0x1F }}", "19 -4 2 3.5 0.5 1031");
+    expect("{{ 1 + 2 * 3 ** 2 }} {{ -7 // 2 }} {{ -7 % 3 }} {{ 7 / 2 }} {{ 2 ** -1 }} {{ 1_000 + 0x1F }}",
+           "19 -4 2 3.5 0.5 1031");
     expect("{{ 1e16 }} {{ 1e-5 }} {{ 0.1 + 0.2 }} {{ 100.0 }} {{ 1.5e300 * 1e300 }} {{ -0.0 }}",
            "1e+16 1e-05 0.30000000000000004 100.0 inf -0.0");
     expect("{{ 'a' 'b' ~ 1 ~ none ~ true ~ [1, 'x', \"it's\"] ~ {'k': 1.0} }}", "ab1NoneTrue[1, 'x', \"it's\"]{'k': 1.0}");
@@ -240,11 +243,14 @@ static void expressions_are_evaluated_as_in_python(void **state)
            "True True True False (1,) True");
     expect("{{ 'x' if false }}|{{ 'x' if 0 else 'y' }}|{{ none or 'z' }}|{{ '' and 1 }}|{{ 'ab' * 2 }}{{ [1] * 2 + [3] }}",
            "|y|z||abab[1, 1, 3]");
-    expect("{{ 'hello'[1:3] }} {{ 'h\xC3\xA9llo'[-4:] }} {{ [1, 2, 3, 4][::-2] }} {{ [1, 2, 3][5:] }} {{ 'abc'[::-1] }} {{ 'abc'[-1] }}",
+    expect("{{ 'hello'[1:3] }} {{ 'h\xC3\xA9llo'[-4:] }} {{ [1, 2, 3, 4][::-2] }} {{ [1, 2, 3][5:] }} {{ 'abc'[::-1] }} {{ "
+           "'abc'[-1] }}",
            "el \xC3\xA9llo [4, 2] [] cba c");
-    expect("{{ '\\u00e9\\x41\\n\\q' }}", "\xC3\xA9""A\n\\q");
+    expect("{{ '\\u00e9\\x41\\n\\q' }}", "\xC3\xA9"
+                                         "A\n\\q");
     expect("{{ missing }}{{ {'a': 1}.b }}{{ [1][5] }}{{ missing is defined }}{{ missing == also }}", "FalseTrue");
-    expect("{{ 5 is divisibleby 5 and 'x' is string }} {{ 3 is odd }} {{ none is not none }} {{ [] is iterable }} {{ {} is mapping }}",
+    expect("{{ 5 is divisibleby 5 and 'x' is string }} {{ 3 is odd }} {{ none is not none }} {{ [] is iterable }} {{ {} is "
+           "mapping }}",
            "True True False True True");
 }
 
@@ -252,14 +258,19 @@ static void statements_have_jinjas_scopes(void **state)
 {
     (void)state;
     expect("{% set x = 1 %}{% for i in [1, 2] %}{% set x = x + i %}{{ x }}{% endfor %}{{ x }}", "231");
-    expect("{% set n = namespace(c=0) %}{% for i in range(4) if i != 2 %}{% set n.c = n.c + i %}{% endfor %}{{ n.c }}", "4");
-    expect("{% for k, v in {'a': 1, 'b': 2}.items() %}{{ loop.index }}{{ k }}{{ v }}{{ ',' if not loop.last }}{% endfor %}", "1a1,2b2");
-    expect("{% for x in [] %}a{% else %}none{% endfor %}{% for x in [1, 2, 3] %}{% if x == 2 %}{% break %}{% endif %}{{ x }}{% endfor %}",
+    expect("{% set n = namespace(c=0) %}{% for i in range(4) if i != 2 %}{% set n.c = n.c + i %}{% endfor %}{{ n.c }}",
+           "4");
+    expect("{% for k, v in {'a': 1, 'b': 2}.items() %}{{ loop.index }}{{ k }}{{ v }}{{ ',' if not loop.last }}{% endfor %}",
+           "1a1,2b2");
+    expect("{% for x in [] %}a{% else %}none{% endfor %}{% for x in [1, 2, 3] %}{% if x == 2 %}{% break %}{% endif %}{{ x "
+           "}}{% endfor %}",
            "none1");
-    expect("{% for x in [1, 2, 3] %}{% if x == 2 %}{% continue %}{% endif %}{{ x }}{{ loop.previtem }}{{ loop.nextitem }}{% endfor %}",
+    expect("{% for x in [1, 2, 3] %}{% if x == 2 %}{% continue %}{% endif %}{{ x }}{{ loop.previtem }}{{ loop.nextitem "
+           "}}{% endfor %}",
            "1232");
-    expect("{% for i in [1] %}{% for j in [1, 2] %}{{ loop.depth }}{{ loop.revindex }}{{ loop.cycle('a', 'b') }}{% endfor %}{% endfor %}",
-           "22a21b");
+    expect("{% for i in [1] %}{% for j in [1, 2] %}{{ loop.depth }}{{ loop.revindex }}{{ loop.cycle('a', 'b') }}{% endfor "
+           "%}{% endfor %}",
+           "12a11b");
     expect("{% macro m(a, b='d') %}[{{ a }}{{ b }}]{% endmacro %}{{ m(1) }}{{ m(b=2, a=3) }}{{ m() }}", "[1d][32][d]");
     expect("{% macro f(n) %}{{ n }}{% if n %}{{ f(n - 1) }}{% endif %}{% endmacro %}{{ f(3) }}", "3210");
     expect("{% for i in [1, 2] %}{% macro m() %}{{ i }}{% endmacro %}{% set g = m %}{{ g() }}{% endfor %}", "12");
@@ -270,32 +281,46 @@ static void statements_have_jinjas_scopes(void **state)
 static void the_library_is_that_of_jinja(void **state)
 {
     (void)state;
-    expect("{{ ' x '|trim }}{{ 'xxaxx'.strip('x') }}{{ ' b'.lstrip() }}{{ 'c\\n'.rstrip() }}{{ '\xE3\x80\x80z\xC2\xA0'|trim }}", "xabcz");
+    expect("{{ ' x '|trim }}{{ 'xxaxx'.strip('x') }}{{ ' b'.lstrip() }}{{ 'c\\n'.rstrip() }}{{ "
+           "'\xE3\x80\x80z\xC2\xA0'|trim }}",
+           "xabcz");
     expect("{{ 'a,b,,c'.split(',') }} {{ ' a  b '.split() }} {{ 'a b c'.split(' ', 1) }} {{ 'a\\nb\\n'.splitlines() }}",
            "['a', 'b', '', 'c'] ['a', 'b'] ['a', 'b c'] ['a', 'b']");
-    expect("{{ 'hello world'|title }} {{ 'ABC'|capitalize }} {{ '\xC3\xA9'.upper() }} {{ 'aXbX'.replace('X', '-', 1) }} {{ 'ab'|replace('', '.') }}",
+    expect("{{ 'hello world'|title }} {{ 'ABC'|capitalize }} {{ '\xC3\xA9'.upper() }} {{ 'aXbX'.replace('X', '-', 1) }} {{ "
+           "'ab'|replace('', '.') }}",
            "Hello World Abc \xC3\x89 a-bX .a.b.");
-    expect("{{ 'abc'.startswith('ab') }} {{ 'abc'.endswith(('x', 'bc')) }} {{ 'abcb'.find('b') }} {{ 'aXa'.count('a') }} {{ '-'.join(['a', 'b']) }}",
+    expect("{{ 'abc'.startswith('ab') }} {{ 'abc'.endswith(('x', 'bc')) }} {{ 'abcb'.find('b') }} {{ 'aXa'.count('a') }} "
+           "{{ '-'.join(['a', 'b']) }}",
            "True True 1 2 a-b");
-    expect("{{ [3, 1, 2]|sort }} {{ ['b', 'A']|sort }} {{ [1, 2]|sort(reverse=true) }} {{ {'b': 1, 'a': 2}|dictsort }} {{ [1, 1, 2]|unique|list }}",
+    expect("{{ [3, 1, 2]|sort }} {{ ['b', 'A']|sort }} {{ [1, 2]|sort(reverse=true) }} {{ {'b': 1, 'a': 2}|dictsort }} {{ "
+           "[1, 1, 2]|unique|list }}",
            "[1, 2, 3] ['A', 'b'] [2, 1] [('a', 2), ('b', 1)] [1, 2]");
-    expect("{{ [1, 2, 3]|select('odd')|list }} {{ [{'a': 1}, {'a': 2}]|selectattr('a', 'gt', 1)|list }} {{ [{'a': {'b': 1}}]|map(attribute='a.b')|list }} "
+    expect("{{ [1, 2, 3]|select('odd')|list }} {{ [{'a': 1}, {'a': 2}]|selectattr('a', 'gt', 1)|list }} {{ [{'a': {'b': "
+           "1}}]|map(attribute='a.b')|list }} "
            "{{ ['a', 'b']|map('upper')|join(',') }} {{ [0, 1]|reject|list }} {{ [{'a': 1}, {}]|rejectattr('a')|list }}",
            "[1, 3] [{'a': 2}] [1] A,B [0] [{}]");
-    expect("{{ [1, 2]|first }}{{ 'abc'|last }}{{ [1, 2]|sum }}{{ [4, 3]|min }}{{ [4, 3]|max }}{{ 'ab'|reverse }}{{ {'a': 1}|length }}{{ '\xC3\xA9'|count }}",
+    expect("{{ [1, 2]|first }}{{ 'abc'|last }}{{ [1, 2]|sum }}{{ [4, 3]|min }}{{ [4, 3]|max }}{{ 'ab'|reverse }}{{ {'a': "
+           "1}|length }}{{ '\xC3\xA9'|count }}",
            "1c334ba11");
-    expect("{{ x|default('d') }}{{ ''|default('e', true) }}{{ '12'|int + 1 }}{{ 'x'|int(5) }}{{ '1.5'|float }}{{ -3|abs }}{{ 2.5|round }}{{ 3.7|int }}",
+    expect("{{ x|default('d') }}{{ ''|default('e', true) }}{{ '12'|int + 1 }}{{ 'x'|int(5) }}{{ '1.5'|float }}{{ -3|abs "
+           "}}{{ 2.5|round }}{{ 3.7|int }}",
            "de1351.532.03");
     expect("{{ 'a\\nb\\n\\nc'|indent(2) }}|{{ 'a\\nb'|indent(1, true) }}", "a\n  b\n\n  c| a\n b");
-    expect("{{ {'a': [1, 2.0, none, true, 'x\\\"\\n<'], 'b': {}} | tojson }}", "{\"a\": [1, 2.0, null, true, \"x\\\"\\n<\"], \"b\": {}}");
-    expect("{{ {'b': [1, {}], 'a': []} | tojson(indent=2, sort_keys=true) }}", "{\n  \"a\": [],\n  \"b\": [\n    1,\n    {}\n  ]\n}");
-    expect("{{ '\xC3\xA9\xF0\x9F\x98\x80' | tojson(ensure_ascii=true) }} {{ [1, {'a': 2}] | tojson(separators=(',', ':')) }}",
-           "\"\\u00e9\\ud83d\\ude00\" [1,{\"a\":2}]");
-    expect("{{ strftime_now('%d %b %Y %A') }} {{ strftime_now is defined }} {{ range(3)|list }} {{ range(5, 1, -2)|list }} {{ dict(a=1) }}",
+    expect("{{ {'a': [1, 2.0, none, true, 'x\\\"\\n<'], 'b': {}} | tojson }}",
+           "{\"a\": [1, 2.0, null, true, \"x\\\"\\n<\"], \"b\": {}}");
+    expect("{{ {'b': [1, {}], 'a': []} | tojson(indent=2, sort_keys=true) }}",
+           "{\n  \"a\": [],\n  \"b\": [\n    1,\n    {}\n  ]\n}");
+    expect(
+        "{{ '\xC3\xA9\xF0\x9F\x98\x80' | tojson(ensure_ascii=true) }} {{ [1, {'a': 2}] | tojson(separators=(',', ':')) }}",
+        "\"\\u00e9\\ud83d\\ude00\" [1,{\"a\":2}]");
+    expect("{{ strftime_now('%d %b %Y %A') }} {{ strftime_now is defined }} {{ range(3)|list }} {{ range(5, 1, -2)|list }} "
+           "{{ dict(a=1) }}",
            "03 Feb 2025 Monday True [0, 1, 2] [5, 3] {'a': 1}");
-    expect("{{ {'a': 1}.get('a') }}{{ {}.get('b') }}{{ {}.get('b', 2) }}{{ {'k': 1}.keys()|list }}{{ {'k': 1}.values()|list }}{{ {'items': 3}['items'] }}",
+    expect("{{ {'a': 1}.get('a') }}{{ {}.get('b') }}{{ {}.get('b', 2) }}{{ {'k': 1}.keys()|list }}{{ {'k': "
+           "1}.values()|list }}{{ {'items': 3}['items'] }}",
            "1None2['k'][1]3");
-    expect_with("{{ tools }}{{ documents is none }}{{ m.a.b }}{{ m['a']['b'] }}", "{\"m\": {\"a\": {\"b\": 1}}}", "NoneTrue11");
+    expect_with("{{ tools }}{{ documents is none }}{{ m.a.b }}{{ m['a']['b'] }}", "{\"m\": {\"a\": {\"b\": 1}}}",
+                "NoneTrue11");
 }
 
 /* --- failing -------------------------------------------------------------------------------------------------------------- */
@@ -349,16 +374,18 @@ static void mistakes_at_run_time_are_errors_with_their_line(void **state)
 static void limits_end_what_does_not_end(void **state)
 {
     (void)state;
-    refuse_with("{% for a in range(99999) %}{% for b in range(99999) %}{% endfor %}{% endfor %}", "{}", BP_ELIMIT, "more steps");
+    refuse_with("{% for a in range(99999) %}{% for b in range(99999) %}{% endfor %}{% endfor %}", "{}", BP_ELIMIT,
+                "more steps");
     refuse_with("{% macro f() %}{{ f() }}{% endmacro %}{{ f() }}", "{}", BP_ELIMIT, "too deeply");
     refuse_with("{% for i in range(9999) %}xxxxxxxxxxxxxxxx{% endfor %}", "{}", BP_ELIMIT, "writes more");
-    refuse_with("{% set n = namespace(s='xxxxxxxx') %}{% for i in range(99) %}{% set n.s = n.s + n.s %}{% endfor %}", "{}", BP_ELIMIT,
-                "the template");
+    refuse_with("{% set n = namespace(s='xxxxxxxx') %}{% for i in range(99) %}{% set n.s = n.s + n.s %}{% endfor %}", "{}",
+                BP_ELIMIT, "the template");
     refuse_with("{{ 'x' * 1000000000000 }}", "{}", BP_ELIMIT, "more steps");
-    refuse_with("{% set n = namespace(l=[]) %}{% for i in range(5000) %}{% set n.l = [n.l] %}{% endfor %}{{ n.l }}", "{}", BP_ELIMIT,
-                "too deeply");
-    refuse_with("{% set n = namespace(l=[]) %}{% for i in range(5000) %}{% set n.l = [n.l] %}{% endfor %}{{ n.l == [n.l] }}", "{}",
+    refuse_with("{% set n = namespace(l=[]) %}{% for i in range(5000) %}{% set n.l = [n.l] %}{% endfor %}{{ n.l }}", "{}",
                 BP_ELIMIT, "too deeply");
+    refuse_with(
+        "{% set n = namespace(l=[]) %}{% for i in range(5000) %}{% set n.l = [n.l] %}{% endfor %}{{ n.l == [n.l] }}", "{}",
+        BP_ELIMIT, "too deeply");
 }
 
 static void endless_loops_end_soon(void **state)
@@ -369,7 +396,8 @@ static void endless_loops_end_soon(void **state)
     struct timespec begin, end;
     json_t *variables = json_object();
     clock_gettime(CLOCK_PROCESS_CPUTIME_ID, &begin);
-    assert_int_equal(chat_template_render(t, &(chat_template_input){.variables = variables}, &out, &trusted, NULL), BP_ELIMIT);
+    assert_int_equal(chat_template_render(t, &(chat_template_input){.variables = variables}, &out, &trusted, NULL),
+                     BP_ELIMIT);
     clock_gettime(CLOCK_PROCESS_CPUTIME_ID, &end);
     assert_true(end.tv_sec - begin.tv_sec < 20); /* under a sanitizer, too */
     json_decref(variables);
@@ -392,13 +420,20 @@ static void nesting_is_limited_while_parsing(void **state)
 {
     (void)state;
     static const char *const shapes[][3] = {
-        {"{{ (", "", ""}, {"{{ [", "", ""}, {"{{ -", "", ""}, {"{{ not ", "", ""}, {"{% if 1 %}", "", "{% endif %}"},
-        {"{% for x in y %}", "", "{% endfor %}"}, {"{% macro m() %}", "", "{% endmacro %}"}, {"{% generation %}", "", "{% endgeneration %}"},
+        {"{{ (", "", ""},
+        {"{{ [", "", ""},
+        {"{{ -", "", ""},
+        {"{{ not ", "", ""},
+        {"{% if 1 %}", "", "{% endif %}"},
+        {"{% for x in y %}", "", "{% endfor %}"},
+        {"{% macro m() %}", "", "{% endmacro %}"},
+        {"{% generation %}", "", "{% endgeneration %}"},
         {"{% set x %}", "", "{% endset %}"},
     };
     for (size_t i = 0; i < sizeof shapes / sizeof *shapes; i++) {
         const char *open = shapes[i][0];
-        char *source = strncmp(open, "{{", 2) == 0 ? nested(open + 3, "1", "", 5000) : nested(open, "1", shapes[i][2], 5000);
+        char *source =
+            strncmp(open, "{{", 2) == 0 ? nested(open + 3, "1", "", 5000) : nested(open, "1", shapes[i][2], 5000);
         buffer whole = {0};
         if (strncmp(open, "{{", 2) == 0)
             buffer_format(&whole, "{{ %s }}", source);
@@ -408,7 +443,8 @@ static void nesting_is_limited_while_parsing(void **state)
         buffer_free(&whole);
         free(source);
     }
-    static const char *const chains[][2] = {{"{{ 1", " + 1"}, {"{{ a", ".b"}, {"{{ a", "|trim"}, {"{{ 1", " if 1"}, {"{{ a", "[0]"}};
+    static const char *const chains[][2] = {
+        {"{{ 1", " + 1"}, {"{{ a", ".b"}, {"{{ a", "|trim"}, {"{{ 1", " if 1"}, {"{{ a", "[0]"}};
     for (size_t i = 0; i < sizeof chains / sizeof *chains; i++) {
         char *tail = nested(chains[i][1], " }}", "", 5000);
         buffer whole = {0};
@@ -426,7 +462,8 @@ static void a_failed_rendering_leaves_the_buffers_as_they_were(void **state)
     buffer out = {0}, trusted = {0};
     assert_true(buffer_text(&out, "abc") && buffer_append(&trusted, "\1\1\1", 3));
     json_t *variables = json_object();
-    assert_int_equal(chat_template_render(t, &(chat_template_input){.variables = variables}, &out, &trusted, NULL), BP_EINVAL);
+    assert_int_equal(chat_template_render(t, &(chat_template_input){.variables = variables}, &out, &trusted, NULL),
+                     BP_EINVAL);
     assert_string_equal(out.data, "abc");
     assert_int_equal(trusted.size, 3);
     json_decref(variables);
