@@ -1,5 +1,6 @@
 #!/usr/bin/env python3
-"""Makes tests/golden/tokens-*.jsonl: what Hugging Face `tokenizers` makes of a corpus of difficult strings.
+"""Makes tests/golden/tokens-*.jsonl: what Hugging Face `tokenizers` makes of a corpus of difficult strings; and
+vocabulary-qwen2.5-coder.json: as much of that vocabulary as these strings can meet, so that the test needs no 491 MB.
 
     $(tools/python reference) tools/reference/tokens.py
 
@@ -11,6 +12,8 @@ invalid UTF-8.
 import json
 import random
 import unicodedata
+
+from gguf import TokenType
 
 from common import GOLDEN, QWEN, SMOLLM2, Vocabulary, base64_text, build_tokenizer, encode, fetch
 
@@ -155,6 +158,34 @@ def corpus():
     return list(dict.fromkeys(cases))
 
 
+def byte_alphabet():
+    """GPT-2's character of each byte."""
+    plain = [*range(0x21, 0x7F), *range(0xA1, 0xAD), *range(0xAE, 0x100)]
+    others = [byte for byte in range(256) if byte not in plain]
+    return {**{byte: chr(byte) for byte in plain}, **{byte: chr(0x100 + i) for i, byte in enumerate(others)}}
+
+
+def write_cut_down(vocabulary, cases, path):
+    """The bytes, the special tokens, every piece that occurs in a case as it is or normalised, and the merges that make these.
+
+    A merge can only ever apply where its result occurs, so what is left out changes no case.
+    """
+    alphabet = byte_alphabet()
+    texts = {data.decode("utf-8", errors="replace") for data, _ in cases}
+    texts |= {unicodedata.normalize("NFC", text) for text in texts}
+    spelled = "\n".join("".join(alphabet[byte] for byte in text.encode()) for text in texts)
+    kept = [i for i, (token, kind) in enumerate(zip(vocabulary.tokens, vocabulary.types))
+            if kind != TokenType.NORMAL or len(token) == 1 or token in spelled]
+    pieces = {vocabulary.tokens[i] for i in kept}
+    rows = [[i, int(vocabulary.types[i]), vocabulary.tokens[i]] for i in kept]
+    merges = [f"{left} {right}" for left, right in vocabulary.merges if left + right in pieces]
+    with open(path, "w", encoding="utf-8") as out:
+        json.dump({"count": len(vocabulary.tokens), "pieces": rows, "merges": merges}, out, ensure_ascii=False,
+                  separators=(",", ":"))
+        out.write("\n")
+    print(f"{path.name}: {len(rows)} pieces, {len(merges)} merges, {path.stat().st_size} bytes")
+
+
 def main():
     cases = corpus()
     vocabularies = {}
@@ -168,6 +199,7 @@ def main():
                 ids = encode(tokenizer, data.decode("utf-8", errors="replace"), special)
                 out.write(json.dumps({"bytes": base64_text(data), "ids": ids, "special": special}, separators=(",", ":")) + "\n")
         print(f"{path.name}: {len(cases)} cases, {path.stat().st_size} bytes")
+    write_cut_down(vocabularies[QWEN], cases, GOLDEN / "vocabulary-qwen2.5-coder.json")
 
 
 if __name__ == "__main__":

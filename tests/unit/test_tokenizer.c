@@ -1,0 +1,626 @@
+/* tokenizer: every golden row of five vocabularies, special tokens by mask, the detokeniser, and descriptions that are not
+ * as they should be. */
+#include "base/utf8.h"
+#include "model/gguf.h"
+#include "model/vocabulary.h"
+#include "text/tokenizer.h"
+
+#include <jansson.h>
+#include <pthread.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include <cmocka.h>
+
+#define SMOLLM2 "models/SmolLM2-135M-Instruct.Q4_1.gguf"
+
+/* --- vocabularies --------------------------------------------------------------------------------------------------------- */
+
+typedef struct vocabulary {
+    text_piece *pieces, *merges;
+    int32_t *types;
+    uint32_t count, merge_count;
+    gguf *file; /* these three: what it borrows from */
+    arena *memory;
+    json_t *json;
+} vocabulary;
+
+static void vocabulary_free(vocabulary *v)
+{
+    free(v->pieces);
+    free(v->merges);
+    free(v->types);
+    arena_free(v->memory);
+    gguf_close(v->file);
+    json_decref(v->json);
+}
+
+static text_piece *pieces_of(const gguf_string *strings, uint32_t count)
+{
+    text_piece *list = calloc(count, sizeof *list);
+    assert_non_null(list);
+    for (uint32_t i = 0; i < count; i++)
+        list[i] = (text_piece){strings[i].bytes, (uint32_t)strings[i].length};
+    return list;
+}
+
+static vocabulary smollm2(void)
+{
+    vocabulary v = {.memory = arena_new()};
+    model_vocabulary read = {0};
+    bp_error error = {0};
+    if (gguf_open(SOURCE_DIR "/" SMOLLM2, 0, &v.file, &error) != BP_OK)
+        fail_msg("the test needs " SMOLLM2 ", which tools/fetch smollm2 puts there: %s", error.message);
+    if (vocabulary_read(v.file, v.memory, &read, &error) != BP_OK)
+        fail_msg("%s", error.message);
+    assert_true(read.count == 49152 && read.types);
+    v.count = read.count;
+    v.merge_count = read.merge_count;
+    v.pieces = pieces_of(read.pieces, v.count);
+    v.merges = pieces_of(read.merges, v.merge_count);
+    v.types = calloc(v.count, sizeof *v.types);
+    assert_non_null(v.types);
+    memcpy(v.types, read.types, v.count * sizeof *v.types);
+    return v;
+}
+
+static text_piece piece_of(const json_t *json)
+{
+    return (text_piece){json_string_value(json), (uint32_t)json_string_length(json)};
+}
+
+/* A vocabulary cut down to what the golden rows can meet: tests/golden/README.md. */
+static vocabulary cut_down(const char *name)
+{
+    vocabulary v = {0};
+    char path[512];
+    json_error_t why;
+    snprintf(path, sizeof path, SOURCE_DIR "/tests/golden/vocabulary-%s.json", name);
+    if (!(v.json = json_load_file(path, 0, &why)))
+        fail_msg("%s: %s", path, why.text);
+    const json_t *pieces = json_object_get(v.json, "pieces"), *merges = json_object_get(v.json, "merges");
+    v.count = (uint32_t)json_integer_value(json_object_get(v.json, "count"));
+    v.merge_count = (uint32_t)json_array_size(merges);
+    v.pieces = calloc(v.count, sizeof *v.pieces);
+    v.types = calloc(v.count, sizeof *v.types);
+    v.merges = calloc(v.merge_count, sizeof *v.merges);
+    assert_true(v.pieces && v.types && v.merges);
+    for (uint32_t i = 0; i < v.count; i++)
+        v.types[i] = TOKEN_UNUSED;
+    for (size_t i = 0; i < json_array_size(pieces); i++) {
+        const json_t *row = json_array_get(pieces, i);
+        json_int_t id = json_integer_value(json_array_get(row, 0));
+        assert_true(id >= 0 && id < v.count);
+        v.types[id] = (int32_t)json_integer_value(json_array_get(row, 1));
+        v.pieces[id] = piece_of(json_array_get(row, 2));
+    }
+    for (uint32_t i = 0; i < v.merge_count; i++)
+        v.merges[i] = piece_of(json_array_get(merges, i));
+    return v;
+}
+
+static tokenizer_spec spec_of(const vocabulary *v, const char *pre)
+{
+    return (tokenizer_spec){.model = "gpt2",
+                            .pre = pre,
+                            .pieces = v->pieces,
+                            .types = v->types,
+                            .count = v->count,
+                            .merges = v->merges,
+                            .merge_count = v->merge_count,
+                            .bos = -1,
+                            .eos = -1,
+                            .eot = -1,
+                            .unknown = -1,
+                            .padding = -1};
+}
+
+static tokenizer *build(const tokenizer_spec *spec)
+{
+    tokenizer *t = NULL;
+    bp_error error = {0};
+    if (tokenizer_new(spec, &t, &error) != BP_OK)
+        fail_msg("%s", error.message);
+    return t;
+}
+
+static tokenizer *build_pre(const vocabulary *v, const char *pre)
+{
+    tokenizer_spec spec = spec_of(v, pre);
+    return build(&spec);
+}
+
+/* --- golden --------------------------------------------------------------------------------------------------------------- */
+
+static size_t decode_base64(const char *text, char *out)
+{
+    static const char alphabet[] = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
+    uint32_t bits = 0;
+    int held = 0;
+    size_t count = 0;
+    for (; *text && *text != '='; text++) {
+        bits = bits << 6 | (uint32_t)(strchr(alphabet, *text) - alphabet);
+        held += 6;
+        if (held >= 8)
+            out[count++] = (char)(bits >> (held -= 8));
+    }
+    return count;
+}
+
+static void check_ids(const token_list *got, const json_t *ids, const char *place)
+{
+    bool same = got->count == json_array_size(ids);
+    for (size_t i = 0; same && i < got->count; i++)
+        same = got->ids[i] == json_integer_value(json_array_get(ids, i));
+    if (same)
+        return;
+    char *expected = json_dumps(ids, JSON_COMPACT);
+    buffer text = {0};
+    for (size_t i = 0; i < got->count; i++)
+        buffer_format(&text, "%s%d", i ? "," : "[", got->ids[i]);
+    fail_msg("%s: expected %s and got %s]", place, expected, text.data ? text.data : "[");
+}
+
+/* Text with U+FFFD for each maximal invalid subpart. */
+static void repair(const char *text, size_t bytes, buffer *out)
+{
+    for (size_t i = 0; i < bytes;) {
+        int32_t code;
+        char encoded[4];
+        i += utf8_decode(text + i, bytes - i, &code);
+        assert_true(buffer_append(out, encoded, utf8_encode(code, encoded)));
+    }
+}
+
+/* Pushing the ids one by one gives the text again, and whole characters at every step. */
+static void check_round_trip(const tokenizer *t, const token_list *ids, const char *text, size_t bytes, const char *place)
+{
+    detokenizer d = {.emit_special = true};
+    buffer out = {0}, expected = {0};
+    for (size_t i = 0; i < ids->count; i++) {
+        size_t before = out.size;
+        assert_true(detokenizer_push(&d, t, ids->ids[i], &out));
+        assert_true(utf8_valid(out.data ? out.data + before : "", out.size - before));
+    }
+    assert_true(detokenizer_finish(&d, &out));
+    repair(text, bytes, &expected);
+    if (out.size != expected.size || (out.size && memcmp(out.data, expected.data, out.size) != 0))
+        fail_msg("%s: \"%s\" comes back as \"%s\"", place, expected.data, out.data);
+    buffer_free(&out);
+    buffer_free(&expected);
+}
+
+typedef struct golden {
+    const char *name;
+    const tokenizer *t;
+    bool round_trips; /* every byte has a token, and the text is not normalised */
+} golden;
+
+static void check_row(const golden *g, const char *line, size_t number)
+{
+    char place[96];
+    snprintf(place, sizeof place, "tokens-%s.jsonl:%zu", g->name, number);
+    json_t *row = json_loads(line, 0, NULL);
+    assert_non_null(row);
+    const char *encoded = json_string_value(json_object_get(row, "bytes"));
+    char *text = malloc(strlen(encoded) + 1);
+    assert_non_null(text);
+    size_t bytes = decode_base64(encoded, text);
+    token_list ids = {0};
+    unsigned flags = json_is_true(json_object_get(row, "special")) ? TOKENIZER_SPECIAL : 0;
+    bp_error error = {0};
+    if (tokenizer_encode(g->t, text, bytes, NULL, flags, &ids, &error) != BP_OK)
+        fail_msg("%s: %s", place, error.message);
+    check_ids(&ids, json_object_get(row, "ids"), place);
+    if (g->round_trips)
+        check_round_trip(g->t, &ids, text, bytes, place);
+    token_list_free(&ids);
+    free(text);
+    json_decref(row);
+}
+
+static void check_golden(const golden *g)
+{
+    char path[512];
+    snprintf(path, sizeof path, SOURCE_DIR "/tests/golden/tokens-%s.jsonl", g->name);
+    FILE *file = fopen(path, "r");
+    if (!file)
+        fail_msg("cannot open %s", path);
+    char *line = NULL;
+    size_t capacity = 0, count = 0;
+    while (getline(&line, &capacity, file) > 0)
+        check_row(g, line, ++count);
+    assert_int_equal(count, 789);
+    free(line);
+    fclose(file);
+}
+
+static void golden_rows_of_four_pre_tokenizers(void **state)
+{
+    (void)state;
+    static const char *const names[] = {"smollm", "gpt-2", "llama-bpe", "qwen2"};
+    vocabulary v = smollm2();
+    for (size_t i = 0; i < sizeof names / sizeof *names; i++) {
+        tokenizer *t = build_pre(&v, names[i]);
+        check_golden(&(golden){names[i], t, false});
+        tokenizer_free(t);
+    }
+    vocabulary_free(&v);
+}
+
+static void golden_rows_of_qwen(void **state)
+{
+    (void)state;
+    vocabulary v = cut_down("qwen2.5-coder");
+    tokenizer *t = build_pre(&v, "qwen2");
+    check_golden(&(golden){"qwen2.5-coder", t, false});
+    tokenizer_free(t);
+    t = build_pre(&v, "gpt-2"); /* which does not normalise: what goes in comes out */
+    FILE *file = fopen(SOURCE_DIR "/tests/golden/tokens-qwen2.5-coder.jsonl", "r");
+    assert_non_null(file);
+    char *line = NULL;
+    size_t capacity = 0;
+    while (getline(&line, &capacity, file) > 0) {
+        json_t *row = json_loads(line, 0, NULL);
+        const char *encoded = json_string_value(json_object_get(row, "bytes"));
+        char *text = malloc(strlen(encoded) + 1);
+        token_list ids = {0};
+        size_t bytes = decode_base64(encoded, text);
+        assert_int_equal(tokenizer_encode(t, text, bytes, NULL, TOKENIZER_SPECIAL, &ids, NULL), BP_OK);
+        check_round_trip(t, &ids, text, bytes, encoded);
+        token_list_free(&ids);
+        free(text);
+        json_decref(row);
+    }
+    free(line);
+    fclose(file);
+    tokenizer_free(t);
+    vocabulary_free(&v);
+}
+
+/* --- a small vocabulary --------------------------------------------------------------------------------------------------- */
+
+/* GPT-2's spelling of a byte. */
+static size_t spell(int byte, char out[4])
+{
+    static const int first[] = {0x00, 0x7F, 0xAD}, last[] = {0x20, 0xA0, 0xAD};
+    int code = 0x100;
+    for (int i = 0; i < 3; i++) {
+        if (byte >= first[i] && byte <= last[i])
+            return utf8_encode(code + byte - first[i], out);
+        code += last[i] - first[i] + 1;
+    }
+    return utf8_encode(byte, out);
+}
+
+enum { AB = 256, ABC, BC, USER, END, END_OF, NOTHING, SMALL_COUNT };
+
+typedef struct small {
+    char spellings[256][4];
+    text_piece pieces[SMALL_COUNT], merges[3];
+    int32_t types[SMALL_COUNT];
+} small;
+
+/* All bytes; ab, abc, bc; <user>, <end>, <end>of as special tokens; and an empty piece. */
+static tokenizer_spec small_spec(small *s)
+{
+    static const text_piece rest[] = {{"ab", 2},    {"abc", 3},     {"bc", 2}, {"<user>", 6},
+                                      {"<end>", 5}, {"<end>of", 7}, {"", 0}};
+    for (int i = 0; i < 256; i++)
+        s->pieces[i] = (text_piece){s->spellings[i], (uint32_t)spell(i, s->spellings[i])};
+    for (int i = 0; i < SMALL_COUNT; i++)
+        s->types[i] = i == USER ? TOKEN_USER_DEFINED : i == END || i == END_OF ? TOKEN_CONTROL : TOKEN_NORMAL;
+    memcpy(s->pieces + 256, rest, sizeof rest);
+    s->merges[0] = (text_piece){"a b", 3};
+    s->merges[1] = (text_piece){"ab c", 4};
+    s->merges[2] = (text_piece){"b c", 3};
+    return (tokenizer_spec){.model = "gpt2",
+                            .pre = "gpt-2",
+                            .pieces = s->pieces,
+                            .types = s->types,
+                            .count = SMALL_COUNT,
+                            .merges = s->merges,
+                            .merge_count = 3,
+                            .bos = END,
+                            .eos = END_OF,
+                            .eot = -1,
+                            .unknown = -1,
+                            .padding = -1};
+}
+
+static void expect_ids(const tokenizer *t, const char *text, const char *mask, unsigned flags, const char *expected)
+{
+    unsigned char marks[64];
+    token_list ids = {0};
+    buffer got = {0};
+    for (size_t i = 0; mask && i < strlen(text); i++)
+        marks[i] = mask[i] == 'T';
+    assert_int_equal(tokenizer_encode(t, text, strlen(text), mask ? marks : NULL, flags, &ids, NULL), BP_OK);
+    for (size_t i = 0; i < ids.count; i++)
+        assert_true(buffer_format(&got, "%s%d", i ? " " : "", ids.ids[i]));
+    if (strcmp(got.data ? got.data : "", expected) != 0)
+        fail_msg("\"%s\" gives %s and not %s", text, got.data, expected);
+    buffer_free(&got);
+    token_list_free(&ids);
+}
+
+static void special_tokens_need_every_byte_marked(void **state)
+{
+    (void)state;
+    small s;
+    tokenizer_spec spec = small_spec(&s);
+    tokenizer *t = build(&spec);
+    expect_ids(t, "<end>", NULL, TOKENIZER_SPECIAL, "260");
+    expect_ids(t, "<end>", NULL, 0, "60 101 110 100 62");
+    expect_ids(t, "<end>", "TTTTT", 0, "260");
+    expect_ids(t, "<end>", "TTTT.", TOKENIZER_SPECIAL, "60 101 110 100 62");
+    expect_ids(t, "<end>", ".TTTT", TOKENIZER_SPECIAL, "60 101 110 100 62");
+    expect_ids(t, "<end>of", "TTTTTTT", 0, "261");
+    expect_ids(t, "<end>of", "TTTTTT.", 0, "260 111 102");
+    expect_ids(t, "<end><end>", ".....TTTTT", 0, "60 101 110 100 62 260");
+    expect_ids(t, "<user>", "......", 0, "259"); /* part of the alphabet, so to say */
+    expect_ids(t, "<user>", NULL, 0, "259");
+    expect_ids(t, "abcab<end>abc", "TTTTTTTTTTTTT", 0, "257 256 260 257");
+    expect_ids(t, "ab<user>bc", NULL, 0, "256 259 258");
+    expect_ids(t, "", NULL, TOKENIZER_SPECIAL, "");
+    tokenizer_free(t);
+}
+
+static void begin_and_end_tokens_are_added_where_the_file_has_them_on(void **state)
+{
+    (void)state;
+    small s;
+    tokenizer_spec spec = small_spec(&s);
+    tokenizer *t = build(&spec);
+    expect_ids(t, "ab", NULL, TOKENIZER_BOS | TOKENIZER_EOS, "256");
+    tokenizer_free(t);
+    spec.add_bos = spec.add_eos = true;
+    t = build(&spec);
+    expect_ids(t, "ab", NULL, TOKENIZER_BOS | TOKENIZER_EOS, "260 256 261");
+    expect_ids(t, "ab", NULL, TOKENIZER_EOS, "256 261");
+    expect_ids(t, "", NULL, TOKENIZER_BOS, "260");
+    expect_ids(t, "ab", NULL, 0, "256");
+    assert_int_equal(tokenizer_bos(t), END);
+    assert_int_equal(tokenizer_eos(t), END_OF);
+    tokenizer_free(t);
+    spec.bos = spec.eos = -1;
+    t = build(&spec);
+    expect_ids(t, "ab", NULL, TOKENIZER_BOS | TOKENIZER_EOS, "256");
+    tokenizer_free(t);
+}
+
+static void tokens_can_be_looked_up(void **state)
+{
+    (void)state;
+    small s;
+    tokenizer_spec spec = small_spec(&s);
+    tokenizer *t = build(&spec);
+    assert_int_equal(tokenizer_count(t), SMALL_COUNT);
+    assert_true(tokenizer_is_special(t, END) && tokenizer_is_special(t, -1) && tokenizer_is_special(t, SMALL_COUNT));
+    assert_false(tokenizer_is_special(t, AB) || tokenizer_is_special(t, USER));
+    assert_true(tokenizer_ends_text(t, END_OF));
+    assert_false(tokenizer_ends_text(t, END) || tokenizer_ends_text(t, -1) || tokenizer_ends_text(t, 1 << 30));
+    assert_int_equal(tokenizer_find(t, "abc", 3), ABC);
+    assert_int_equal(tokenizer_find(t, "\n", 1), 10); /* the bytes, not the file's spelling */
+    assert_int_equal(tokenizer_find(t, "abcd", 4), -1);
+    assert_int_equal(tokenizer_find(t, "", 0), -1);
+    text_piece piece = tokenizer_bytes(t, 0xE9);
+    assert_int_equal(piece.length, 1);
+    assert_int_equal((unsigned char)piece.bytes[0], 0xE9);
+    assert_int_equal(tokenizer_bytes(t, -1).length, 0);
+    assert_int_equal(tokenizer_bytes(t, NOTHING).length, 0);
+    tokenizer_free(t);
+}
+
+static void wrong_descriptions_are_refused(void **state)
+{
+    (void)state;
+    static const struct {
+        const char *what, *sentence;
+    } cases[] = {
+        {"model", "the tokenizer model \"spm\" is not supported"},
+        {"pre", "nonsense"},
+        {"count", "a vocabulary of 0 tokens"},
+        {"bos", "the bos token 263 is not one"},
+        {"eos", "the eos token -2 is not one"},
+        {"merge", "is not two pieces"},
+        {"piece", "does not have"},
+        {"type", "type"},
+        {"long", "over the limit"},
+    };
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        small s;
+        tokenizer_spec spec = small_spec(&s);
+        bp_error error = {0};
+        tokenizer *t = NULL;
+        const char *what = cases[i].what;
+        if (!strcmp(what, "model"))
+            spec.model = "spm";
+        if (!strcmp(what, "pre"))
+            spec.pre = "nonsense";
+        if (!strcmp(what, "count"))
+            spec.count = 0;
+        if (!strcmp(what, "bos"))
+            spec.bos = SMALL_COUNT;
+        if (!strcmp(what, "eos"))
+            spec.eos = -2;
+        if (!strcmp(what, "merge"))
+            s.merges[1] = (text_piece){"abc", 3};
+        if (!strcmp(what, "piece"))
+            s.merges[1] = (text_piece){"ab d", 4};
+        if (!strcmp(what, "type"))
+            s.types[7] = 99;
+        if (!strcmp(what, "long"))
+            s.pieces[AB].length = 1 << 20;
+        assert_true(tokenizer_new(&spec, &t, &error) < 0);
+        assert_null(t);
+        if (!strstr(error.message, cases[i].sentence))
+            fail_msg("%s: \"%s\" does not say \"%s\"", what, error.message, cases[i].sentence);
+    }
+    tokenizer_free(NULL);
+}
+
+static void a_control_token_is_never_made_of_text(void **state)
+{
+    (void)state;
+    small s;
+    tokenizer_spec spec = small_spec(&s);
+    s.types[ABC] = TOKEN_CONTROL;
+    tokenizer *t = build(&spec);
+    expect_ids(t, "abc", NULL, 0, "256 99");
+    expect_ids(t, "abc", NULL, TOKENIZER_SPECIAL, "257");
+    tokenizer_free(t);
+}
+
+/* --- detokeniser ---------------------------------------------------------------------------------------------------------- */
+
+/* Pushes `bytes` as tokens of one byte each; after each the text so far must be `steps`' next word, "|" between them. */
+static void expect_stream(const tokenizer *t, const char *bytes, const char *steps, const char *end)
+{
+    detokenizer d = {0};
+    buffer out = {0}, seen = {0};
+    for (const char *b = bytes; *b; b++) {
+        buffer_clear(&out);
+        assert_true(detokenizer_push(&d, t, (unsigned char)*b, &out));
+        assert_true(utf8_valid(out.data ? out.data : "", out.size));
+        assert_true(buffer_format(&seen, "%s%s", b == bytes ? "" : "|", out.data ? out.data : ""));
+    }
+    buffer_clear(&out);
+    assert_true(detokenizer_finish(&d, &out));
+    assert_string_equal(seen.data, steps);
+    assert_string_equal(out.data ? out.data : "", end);
+    buffer_clear(&out);
+    assert_true(detokenizer_finish(&d, &out)); /* nothing is held any more */
+    assert_int_equal(out.size, 0);
+    buffer_free(&out);
+    buffer_free(&seen);
+}
+
+#define FFFD "\xEF\xBF\xBD"
+
+static void half_a_character_is_never_emitted(void **state)
+{
+    (void)state;
+    small s;
+    tokenizer_spec spec = small_spec(&s);
+    tokenizer *t = build(&spec);
+    expect_stream(t, "ab", "a|b", "");
+    expect_stream(t, "\xC3\xA9", "|\xC3\xA9", "");
+    expect_stream(t, "a\xE4\xBD\xA0z", "a|||\xE4\xBD\xA0|z", "");
+    expect_stream(t, "\xF0\x9F\x98\x80", "|||\xF0\x9F\x98\x80", "");
+    expect_stream(t, "\xF0\x9F\x98", "||", FFFD);
+    expect_stream(t, "\xC3", "", FFFD);
+    expect_stream(t,
+                  "\xC3"
+                  "a",
+                  "|" FFFD "a", "");
+    expect_stream(t, "\xE4\xBD\xE4\xBD\xA0", "||" FFFD "||\xE4\xBD\xA0", "");
+    expect_stream(t,
+                  "\x80\xFF"
+                  "a",
+                  FFFD "|" FFFD "|a", "");
+    expect_stream(t, "\xED\xA0\x80", "|" FFFD FFFD "|" FFFD, ""); /* a surrogate */
+    expect_stream(t, "\xF4\x90", "|" FFFD FFFD, "");              /* past the end of Unicode */
+    tokenizer_free(t);
+}
+
+static void special_tokens_are_silent_unless_asked_for(void **state)
+{
+    (void)state;
+    small s;
+    tokenizer_spec spec = small_spec(&s);
+    tokenizer *t = build(&spec);
+    detokenizer d = {0};
+    buffer out = {0};
+    assert_true(detokenizer_push(&d, t, 0xC3, &out));
+    assert_true(detokenizer_push(&d, t, END, &out)); /* in the middle of a character */
+    assert_true(detokenizer_push(&d, t, 0xA9, &out));
+    assert_true(detokenizer_push(&d, t, USER, &out));
+    assert_true(detokenizer_push(&d, t, -5, &out));
+    assert_true(detokenizer_push(&d, t, 1 << 30, &out));
+    assert_string_equal(out.data, "\xC3\xA9<user>");
+    buffer_clear(&out);
+    d.emit_special = true;
+    assert_true(detokenizer_push(&d, t, END, &out));
+    assert_string_equal(out.data, "<end>");
+    buffer_free(&out);
+    tokenizer_free(t);
+}
+
+/* --- sizes and threads ---------------------------------------------------------------------------------------------------- */
+
+static void long_words_take_time_in_proportion(void **state)
+{
+    (void)state;
+    small s;
+    tokenizer_spec spec = small_spec(&s);
+    tokenizer *t = build(&spec);
+    enum { BYTES = 300000 };
+    char *text = malloc(BYTES);
+    assert_non_null(text);
+    for (size_t i = 0; i < BYTES; i++)
+        text[i] = "abc"[i % 3];
+    token_list ids = {0};
+    assert_int_equal(tokenizer_encode(t, text, BYTES, NULL, TOKENIZER_SPECIAL, &ids, NULL), BP_OK);
+    assert_int_equal(ids.count, BYTES / 3);
+    memset(text, '<', BYTES); /* what special tokens begin with */
+    ids.count = 0;
+    assert_int_equal(tokenizer_encode(t, text, BYTES, NULL, TOKENIZER_SPECIAL, &ids, NULL), BP_OK);
+    assert_int_equal(ids.count, BYTES);
+    assert_int_equal(tokenizer_encode(t, text, (size_t)2 << 30, NULL, 0, &ids, NULL), BP_ELIMIT);
+    assert_int_equal(ids.count, BYTES);
+    token_list_free(&ids);
+    free(text);
+    tokenizer_free(t);
+}
+
+static void *encode_often(void *argument)
+{
+    const tokenizer *t = argument;
+    size_t wrong = 0;
+    for (int i = 0; i < 200; i++) {
+        token_list ids = {0};
+        wrong +=
+            tokenizer_encode(t, "abc don't <end> 12", 18, NULL, TOKENIZER_SPECIAL, &ids, NULL) != BP_OK || ids.count != 12;
+        token_list_free(&ids);
+    }
+    return (void *)wrong;
+}
+
+static void one_tokenizer_serves_many_threads(void **state)
+{
+    (void)state;
+    small s;
+    tokenizer_spec spec = small_spec(&s);
+    tokenizer *t = build(&spec);
+    pthread_t threads[4];
+    for (size_t i = 0; i < 4; i++)
+        assert_int_equal(pthread_create(&threads[i], NULL, encode_often, t), 0);
+    for (size_t i = 0; i < 4; i++) {
+        void *wrong;
+        assert_int_equal(pthread_join(threads[i], &wrong), 0);
+        assert_null(wrong);
+    }
+    tokenizer_free(t);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(golden_rows_of_four_pre_tokenizers),
+        cmocka_unit_test(golden_rows_of_qwen),
+        cmocka_unit_test(special_tokens_need_every_byte_marked),
+        cmocka_unit_test(begin_and_end_tokens_are_added_where_the_file_has_them_on),
+        cmocka_unit_test(tokens_can_be_looked_up),
+        cmocka_unit_test(wrong_descriptions_are_refused),
+        cmocka_unit_test(a_control_token_is_never_made_of_text),
+        cmocka_unit_test(half_a_character_is_never_emitted),
+        cmocka_unit_test(special_tokens_are_silent_unless_asked_for),
+        cmocka_unit_test(long_words_take_time_in_proportion),
+        cmocka_unit_test(one_tokenizer_serves_many_threads),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
