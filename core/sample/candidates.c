@@ -15,10 +15,10 @@ void candidates_clear(candidates *c)
     *c = (candidates){0};
 }
 
-/* Room for one more block. */
+/* Room for one more block, and for the one beyond that push_group writes. */
 static bool reserve(candidates *c)
 {
-    if (c->capacity - c->count >= ROW_BLOCK)
+    if (c->capacity - c->count > ROW_BLOCK)
         return true;
     uint32_t capacity = c->capacity ? c->capacity * 2 : 4 * ROW_BLOCK; /* at most twice WEIGHT_TOKENS */
     candidate *larger = realloc(c->items, capacity * sizeof *larger);
@@ -31,19 +31,24 @@ static bool reserve(candidates *c)
 
 static bool any_within(const float *distances, uint32_t n, float reach)
 {
-    int32_t any = 0;
+    int32_t any = 0, limit = weight_bits(reach);
     for (uint32_t i = 0; i < n; i++)
-        any |= distances[i] <= reach;
+        any |= weight_bits(distances[i]) <= limit;
     return any != 0;
 }
 
-static void push(candidates *c, float distance, uint32_t token)
+/* Without branches that a processor would guess wrong: what does not stay is overwritten by the next. */
+static void push_group(candidates *c, const float distances[GROUP], float reach, uint32_t first)
 {
-    uint64_t weight = weight_of(distance);
-    if (!weight)
-        return;
-    c->items[c->count++] = (candidate){.weight = weight, .distance = distance, .token = token};
-    c->mass += weight;
+    uint64_t weights[GROUP];
+    for (int i = 0; i < GROUP; i++)
+        weights[i] = weight_of(distances[i]);
+    for (uint32_t i = 0; i < GROUP; i++) {
+        bool stays = distances[i] <= reach && weights[i] > 0;
+        c->items[c->count] = (candidate){.weight = weights[i], .distance = distances[i], .token = first + i};
+        c->count += stays;
+        c->mass += stays ? weights[i] : 0;
+    }
 }
 
 bool candidates_gather(candidates *c, const row *r, float slope, float reach)
@@ -55,18 +60,13 @@ bool candidates_gather(candidates *c, const row *r, float slope, float reach)
     for (uint32_t b = 0; b < blocks; b++) {
         const float *logits = row_block(r, b, buffer, &n);
         row_distances(r, logits, n, slope, distances);
-        if (!any_within(distances, n, reach))
+        if (!any_within(distances, ROW_BLOCK, reach))
             continue;
         if (!reserve(c))
             return false;
-        for (uint32_t g = 0; g < n; g += GROUP) {
-            uint32_t end = g + GROUP < n ? g + GROUP : n;
-            if (!any_within(distances + g, end - g, reach))
-                continue;
-            for (uint32_t i = g; i < end; i++)
-                if (distances[i] <= reach)
-                    push(c, distances[i], b * ROW_BLOCK + i);
-        }
+        for (uint32_t g = 0; g < n; g += GROUP)
+            if (any_within(distances + g, GROUP, reach))
+                push_group(c, distances + g, reach, b * ROW_BLOCK + g);
     }
     return true;
 }

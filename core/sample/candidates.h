@@ -27,7 +27,8 @@ typedef struct candidates {
 /* A zeroed candidates is empty and valid. */
 void candidates_clear(candidates *c);
 
-/* Makes the list of all tokens of the row with a weight whose distance is at most `reach`. False when out of memory. */
+/* Makes the list of all tokens of the row with a weight whose distance is at most `reach` (+0 or above). False when out of
+ * memory. */
 bool candidates_gather(candidates *c, const row *r, float slope, float reach);
 
 enum { CANDIDATES_BY_WEIGHT, CANDIDATES_BY_COUNT };

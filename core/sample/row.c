@@ -8,8 +8,6 @@
 #include <math.h>
 #include <string.h>
 
-enum { LANES = 16 };
-
 const float *row_block(const row *r, uint32_t block, float buffer[ROW_BLOCK], uint32_t *count)
 {
     uint32_t start = block * ROW_BLOCK, left = r->count - start;
@@ -29,28 +27,18 @@ const float *row_block(const row *r, uint32_t block, float buffer[ROW_BLOCK], ui
 /* The highest of n logits. *nan becomes true if one is NaN, and then the result means nothing. */
 static float highest(const float *logits, uint32_t n, bool *nan)
 {
-    float lanes[LANES];
-    int32_t bad[LANES] = {0};
-    for (int j = 0; j < LANES; j++)
-        lanes[j] = -INFINITY;
-    uint32_t i = 0;
-    for (; i + LANES <= n; i += LANES)
-        for (int j = 0; j < LANES; j++) {
-            float z = logits[i + (uint32_t)j];
-            lanes[j] = z > lanes[j] ? z : lanes[j];
-            bad[j] |= z != z;
-        }
-    for (; i < n; i++) {
-        lanes[0] = logits[i] > lanes[0] ? logits[i] : lanes[0];
-        bad[0] |= logits[i] != logits[i];
+    int32_t top = INT32_MIN, bad = 0;
+    for (uint32_t i = 0; i < n; i++) {
+        int32_t bits = weight_bits(logits[i]), magnitude = bits & INT32_MAX;
+        int32_t key = bits ^ (bits >> 31 & INT32_MAX); /* orders as the floats do, and -0 just below 0 */
+        top = key > top ? key : top;
+        bad |= magnitude > 0x7f800000;
     }
-    int32_t any = 0;
-    for (int j = 0; j < LANES; j++) {
-        lanes[0] = lanes[j] > lanes[0] ? lanes[j] : lanes[0];
-        any |= bad[j];
-    }
-    *nan = any != 0;
-    return lanes[0];
+    *nan = bad != 0;
+    top ^= top >> 31 & INT32_MAX;
+    float z;
+    memcpy(&z, &top, sizeof z);
+    return z;
 }
 
 static bp_status scan(row *r, bp_error *error)
@@ -99,6 +87,8 @@ void row_distances(const row *r, const float *logits, uint32_t count, float slop
     float top = r->top;
     for (uint32_t i = 0; i < count; i++)
         distances[i] = (top - logits[i]) * slope;
+    for (uint32_t i = count; i < ROW_BLOCK; i++)
+        distances[i] = INFINITY;
 }
 
 static uint64_t weigh(const float *logits, uint32_t count, float top, float slope)

@@ -37,7 +37,8 @@ static inline uint32_t row_blocks(const row *r)
 /* The changed logits of a block: a pointer into the row, or `buffer`. *count is set to how many there are. */
 const float *row_block(const row *r, uint32_t block, float buffer[ROW_BLOCK], uint32_t *count);
 
-/* distances[i] = (top - logits[i]) · slope: how far token i is from the highest, in natural units of log-probability. */
+/* distances[i] = (top - logits[i]) · slope: how far token i is from the highest, in natural units of log-probability;
+ * infinity beyond `count`. */
 void row_distances(const row *r, const float *logits, uint32_t count, float slope, float distances[ROW_BLOCK]);
 
 /* The weights of all tokens, by section. */

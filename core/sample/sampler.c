@@ -82,7 +82,7 @@ bp_status sampler_new(const bp_sampling *p, uint32_t vocab_size, sampler **out, 
     s->slope = slope_of(p->temperature);
     s->top_p = p->top_p;
     s->typical_p = p->typical_p;
-    s->min_reach = p->min_p > 0.0f ? (float)-weight_log((double)p->min_p) : INFINITY;
+    s->min_reach = p->min_p > 0.0f ? 0.0f - (float)weight_log((double)p->min_p) : INFINITY; /* not -0 */
     s->seed = p->seed;
     s->logprobs = p->logprobs;
     status = changes_init(&s->changes, p, vocab_size, error);

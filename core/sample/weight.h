@@ -19,10 +19,23 @@
 #define WEIGHT_REACH 30.0f
 #define WEIGHT_TOKENS ((uint32_t)1 << 22)
 
+/* Floats that are at least 0 order as these integers do. Loops choose between integers, because compilers do not vectorise
+ * choices between floats: comparing them may trap. */
+static inline int32_t weight_bits(float x)
+{
+    int32_t bits;
+    memcpy(&bits, &x, sizeof bits);
+    return bits;
+}
+
 /* e^-distance in fixed point; distance >= 0. No branches: loops over it vectorise. */
 static inline uint64_t weight_of(float distance)
 {
-    float x = -(distance < WEIGHT_REACH ? distance : WEIGHT_REACH);
+    int32_t near = weight_bits(distance), reach = weight_bits(WEIGHT_REACH);
+    near = near < reach ? near : reach;
+    float x;
+    memcpy(&x, &near, sizeof x);
+    x = -x;
     float z = x * 0x1.715476p+0f + 0x1.8p+23f; /* log2 e; adding 1.5 · 2^23 leaves the integer in the low bits */
     float n = z - 0x1.8p+23f;
     float r = (x - n * 0x1.63p-1f) + n * 0x1.bd0106p-13f; /* ln 2 in two parts: the first product is exact */
