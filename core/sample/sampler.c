@@ -27,7 +27,7 @@ void sampling_defaults(bp_sampling *out)
                          .repetition_penalty = 1.0f, .logprobs = -1};
 }
 
-/* --- parameters ----------------------------------------------------------------------------------------------------------- */
+/* --- parameters ------------------------------------------------------------------------------------------------------- */
 
 static bp_status check_range(const char *field, float value, float least, float most, bp_error *error)
 {
@@ -108,7 +108,7 @@ bp_status sampler_accept(sampler *s, int32_t token, bp_error *error)
     return changes_accept(&s->changes, token, error);
 }
 
-/* --- a token -------------------------------------------------------------------------------------------------------------- */
+/* --- a token ---------------------------------------------------------------------------------------------------------- */
 
 /* Gathers what is near the highest logit, farther and farther until `enough`: of tokens or of weight. Mostly the first try
  * is enough, and it is a few hundred tokens of the vocabulary. */

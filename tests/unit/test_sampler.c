@@ -8,6 +8,7 @@
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stdbool.h>
+#include <stddef.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -16,7 +17,7 @@
 
 enum { MAX_VOCAB = 2048, MAX_HISTORY = 64 };
 
-/* --- the reference: sorts everything, keeps no state ---------------------------------------------------------------------- */
+/* --- the reference: sorts everything, keeps no state ------------------------------------------------------------------ */
 
 typedef struct ranked {
     uint32_t token;
@@ -148,8 +149,8 @@ static int32_t reference_choose(const bp_sampling *p, const float *logits, uint3
     }
     reference_stages(p, t, vocab);
     qsort(t, vocab, sizeof *t, by_token);
-    __extension__ unsigned __int128 product = (__extension__ (unsigned __int128)random_at(p->seed, position)) * mass_of(t, vocab);
-    uint64_t point = (uint64_t)(product >> 64);
+    uint64_t random = random_at(p->seed, position), mass = mass_of(t, vocab);
+    uint64_t point = (uint64_t)((__extension__(unsigned __int128) random * mass) >> 64);
     for (uint32_t i = 0; i < vocab; i++) {
         uint64_t weight = t[i].in ? t[i].weight : 0;
         if (point < weight)
@@ -159,7 +160,7 @@ static int32_t reference_choose(const bp_sampling *p, const float *logits, uint3
     return -1;
 }
 
-/* --- random rows and parameters, the same ones every time ----------------------------------------------------------------- */
+/* --- random rows and parameters, the same ones every time ------------------------------------------------------------- */
 
 static uint64_t die;
 
@@ -186,7 +187,8 @@ static void fill_row(float *logits, uint32_t vocab)
         if (kind == 5 && roll(40) == 0)
             logits[i] = roll(2) ? INFINITY : roll(2) ? FLT_MAX : -FLT_MAX;
     }
-    logits[roll(vocab)] = uniform(0, 9); /* never impossible as a whole */
+    /* Never impossible as a whole, and at times one far above a plain that still has weight. */
+    logits[roll(vocab)] = kind == 2 ? uniform(0, 12) : uniform(0, 9);
 }
 
 static float often(float neutral, float least, float most)
@@ -201,7 +203,7 @@ static bp_sampling random_parameters(uint32_t vocab, bp_logit_bias biases[4])
     sampling_defaults(&p);
     p.temperature = temperatures[roll(9)];
     p.top_k = roll(3) ? 0 : 1 + roll(roll(2) ? 8 : vocab + 2);
-    p.top_p = roll(8) ? often(1, 0, 1) : 0;
+    p.top_p = roll(8) ? often(1, roll(2) ? 0 : 0.9f, 1) : 0;
     p.typical_p = often(1, 0, 1);
     p.min_p = roll(8) ? often(0, 0, 0.5f) : 1;
     p.repetition_penalty = often(1, 0.5f, 2);
@@ -261,7 +263,261 @@ static void large_rows_agree(void **state)
 {
     (void)state;
     die = 1u << 30;
-    agrees_with_the_reference(300, MAX_VOCAB - 1);
+    agrees_with_the_reference(600, MAX_VOCAB - 1);
+}
+
+/* --- what users rely on ----------------------------------------------------------------------------------------------- */
+
+static sampler *make(const bp_sampling *p, uint32_t vocab)
+{
+    sampler *s = NULL;
+    bp_error error = {0};
+    if (sampler_new(p, vocab, &s, &error) != BP_OK)
+        fail_msg("%s", error.message);
+    return s;
+}
+
+static sampler_choice choose(sampler *s, const float *logits, uint64_t position)
+{
+    sampler_choice choice;
+    bp_error error = {0};
+    if (sampler_choose(s, logits, position, &choice, &error) != BP_OK)
+        fail_msg("%s", error.message);
+    return choice;
+}
+
+/* 20 tokens of different probability, one of them impossible: 18 degrees of freedom, of which 42.3 is the 0.1 % point. */
+static void draws_follow_the_probabilities(void **state)
+{
+    (void)state;
+    enum { VOCAB = 20, DRAWS = 20000 };
+    float logits[VOCAB];
+    double expected[VOCAB], sum = 0, chi = 0;
+    uint32_t seen[VOCAB] = {0};
+    bp_sampling p;
+    sampling_defaults(&p);
+    p.temperature = 0.8f;
+    p.seed = 7;
+    for (int i = 0; i < VOCAB; i++) {
+        logits[i] = i == 5 ? -INFINITY : 0.15f * (float)((i * 7) % VOCAB);
+        expected[i] = exp((double)logits[i] / 0.8);
+        sum += expected[i];
+    }
+    sampler *s = make(&p, VOCAB);
+    for (uint64_t position = 0; position < DRAWS; position++)
+        seen[choose(s, logits, position).token]++;
+    assert_int_equal(seen[5], 0);
+    for (int i = 0; i < VOCAB; i++) {
+        double mean = expected[i] / sum * DRAWS, off = (double)seen[i] - mean;
+        chi += i == 5 ? 0 : off * off / mean;
+    }
+    if (chi > 42.3)
+        fail_msg("chi-square %g", chi);
+    sampler_free(s);
+}
+
+static void a_draw_depends_on_seed_and_position_alone(void **state)
+{
+    (void)state;
+    enum { VOCAB = 1000, STEPS = 64 };
+    static float logits[VOCAB], other[VOCAB];
+    int32_t tokens[STEPS];
+    bp_sampling p;
+    sampling_defaults(&p);
+    for (uint32_t i = 0; i < VOCAB; i++) {
+        logits[i] = uniform(-3, 3);
+        other[i] = uniform(-3, 3);
+    }
+    p.seed = 0xfedcba9876543210;
+    p.top_p = 0.9f;
+    sampler *a = make(&p, VOCAB), *b = make(&p, VOCAB);
+    p.seed ^= (uint64_t)1 << 63;
+    sampler *c = make(&p, VOCAB);
+    for (int i = 0; i < STEPS; i++)
+        tokens[i] = choose(a, logits, (uint64_t)i).token;
+    uint32_t same = 0;
+    for (int i = STEPS - 1; i >= 0; i--) {
+        choose(b, other, (uint64_t)i);
+        choose(b, other, 1000);
+        assert_int_equal(choose(b, logits, (uint64_t)i).token, tokens[i]);
+        same += choose(c, logits, (uint64_t)i).token == tokens[i];
+    }
+    assert_true(same < STEPS / 8);
+    sampler_free(a);
+    sampler_free(b);
+    sampler_free(c);
+}
+
+static void logprobs_are_the_models(void **state)
+{
+    (void)state;
+    enum { VOCAB = 700 };
+    static float logits[VOCAB];
+    bp_sampling p;
+    sampling_defaults(&p);
+    p.logprobs = 20;
+    p.temperature = 0.3f;
+    p.repetition_penalty = 1.5f;
+    p.logit_bias = &(bp_logit_bias){.token = 3, .bias = 2};
+    p.logit_bias_count = 1;
+    sampler *s = make(&p, VOCAB);
+    for (uint32_t row = 0; row < 300; row++) {
+        fill_row(logits, VOCAB);
+        long double sum = 0, top = (long double)-INFINITY;
+        for (int i = 0; i < VOCAB; i++) {
+            logits[i] = cut(logits[i]) == logits[i] || row % 2 ? logits[i] : 0;
+            top = fmaxl(top, (long double)cut(logits[i] == -INFINITY ? -FLT_MAX : logits[i]));
+        }
+        for (int i = 0; i < VOCAB; i++)
+            sum += expl((logits[i] == INFINITY ? (long double)FLT_MAX : (long double)logits[i]) - top);
+        sampler_choice c = choose(s, logits, row);
+        assert_int_equal(sampler_accept(s, c.token, NULL), BP_OK);
+        long double exact = fminl((long double)logits[c.token], (long double)FLT_MAX) - top - logl(sum);
+        assert_true(fabsl((long double)c.logprob - exact) <= 2e-7L * (1 + fabsl(exact)));
+        assert_true(c.logprob <= 0.0f);
+        for (uint32_t i = 0; i < c.top_count; i++) {
+            uint32_t above = 0;
+            float mine = fminf(logits[c.top_tokens[i]], FLT_MAX);
+            for (int32_t j = 0; j < VOCAB; j++) {
+                float its = fminf(logits[j], FLT_MAX);
+                above += its > mine || (its == mine && j < c.top_tokens[i]);
+            }
+            assert_int_equal(above, i);
+            if (c.top_tokens[i] == c.token)
+                assert_memory_equal(&c.top_logprobs[i], &c.logprob, sizeof c.logprob);
+        }
+        uint32_t possible = 0;
+        for (int i = 0; i < VOCAB; i++)
+            possible += logits[i] > -INFINITY;
+        assert_int_equal(c.top_count, possible < 20 ? possible : 20);
+    }
+    sampler_free(s);
+}
+
+static void refuse_logits(const float *logits, uint32_t vocab, float temperature, const char *sentence)
+{
+    bp_sampling p;
+    sampling_defaults(&p);
+    p.temperature = temperature;
+    sampler *s = make(&p, vocab);
+    sampler_choice choice;
+    bp_error error = {0};
+    assert_int_equal(sampler_choose(s, logits, 5, &choice, &error), BP_EINTERNAL);
+    assert_int_equal(choice.token, 0);
+    if (!strstr(error.message, sentence))
+        fail_msg("\"%s\" does not say \"%s\"", error.message, sentence);
+    sampler_free(s);
+}
+
+static void bad_logits_are_the_requests_error(void **state)
+{
+    (void)state;
+    static float logits[600];
+    for (uint32_t place = 0; place < 600; place += 13)
+        for (int sign = 0; sign < 2; sign++) {
+            char sentence[64];
+            for (uint32_t i = 0; i < 600; i++)
+                logits[i] = i % 3 ? (float)i : INFINITY;
+            logits[place] = sign ? -NAN : NAN;
+            snprintf(sentence, sizeof sentence, "NaN as the logit of token %u", place);
+            refuse_logits(logits, 600, (float)sign, sentence);
+        }
+    for (uint32_t i = 0; i < 600; i++)
+        logits[i] = -INFINITY;
+    refuse_logits(logits, 600, 0, "no token a logit above -infinity");
+    refuse_logits(logits, 600, 1, "no token a logit above -infinity");
+    refuse_logits(logits, 1, 1, "no token a logit above -infinity");
+}
+
+static void refuse(const bp_sampling *p, const char *sentence)
+{
+    sampler *s = NULL;
+    bp_error error = {0};
+    assert_int_equal(sampler_new(p, 50, &s, &error), BP_EINVAL);
+    assert_null(s);
+    if (!strstr(error.message, sentence))
+        fail_msg("\"%s\" does not say \"%s\"", error.message, sentence);
+    assert_int_equal(sampler_new(p, 50, &s, NULL), BP_EINVAL);
+}
+
+static void ranges_are_checked(void **state)
+{
+    (void)state;
+    const struct { size_t field; const char *name; float low, high, too_low, too_high; } fields[] = {
+        {offsetof(bp_sampling, temperature), "temperature is", 0, 2, -0.1f, 2.1f},
+        {offsetof(bp_sampling, top_p), "top_p is", 0, 1, -1, 1.01f},
+        {offsetof(bp_sampling, min_p), "min_p is", 0, 1, -1, 1.01f},
+        {offsetof(bp_sampling, typical_p), "typical_p is", 0, 1, -1, 1.01f},
+        {offsetof(bp_sampling, repetition_penalty), "repetition_penalty is", 0.01f, 100, 0, 101},
+        {offsetof(bp_sampling, frequency_penalty), "frequency_penalty is", -2, 2, -2.1f, 2.1f},
+        {offsetof(bp_sampling, presence_penalty), "presence_penalty is", -2, 2, -2.1f, 2.1f},
+    };
+    bp_sampling p;
+    for (size_t i = 0; i < sizeof fields / sizeof *fields; i++) {
+        const float bad[] = {fields[i].too_low, fields[i].too_high, NAN, INFINITY, -INFINITY};
+        const float good[] = {fields[i].low, fields[i].high};
+        for (size_t j = 0; j < 5; j++) {
+            sampling_defaults(&p);
+            memcpy((char *)&p + fields[i].field, &bad[j], sizeof *bad);
+            refuse(&p, fields[i].name);
+        }
+        for (size_t j = 0; j < 2; j++) {
+            sampling_defaults(&p);
+            memcpy((char *)&p + fields[i].field, &good[j], sizeof *good);
+            sampler_free(make(&p, 50));
+        }
+    }
+    sampling_defaults(&p);
+    p.logprobs = BP_MAX_LOGPROBS + 1;
+    refuse(&p, "logprobs is 65");
+    p.logprobs = -2;
+    refuse(&p, "logprobs is -2");
+    const bp_logit_bias biases[] = {{50, 1}, {-1, 1}, {49, 101}, {0, -101}, {7, NAN}};
+    const char *const sentences[] = {"token 50, which is not", "token -1, which is not", "of token 49 is 101",
+                                     "of token 0 is -101", "of token 7 is nan"};
+    for (int i = 0; i < 5; i++) {
+        sampling_defaults(&p);
+        p.logit_bias = &biases[i];
+        p.logit_bias_count = 1;
+        refuse(&p, sentences[i]);
+    }
+    p.logit_bias = NULL;
+    refuse(&p, "logit_bias is missing");
+    sampler *s = NULL;
+    sampling_defaults(&p);
+    assert_int_equal(sampler_new(&p, 0, &s, NULL), BP_EINVAL);
+    assert_int_equal(sampler_new(&p, WEIGHT_TOKENS + 1, &s, NULL), BP_EINVAL);
+    s = make(&p, 50);
+    assert_int_equal(sampler_accept(s, 50, NULL), BP_EINVAL);
+    assert_int_equal(sampler_accept(s, -1, NULL), BP_EINVAL);
+    sampler_free(s);
+    sampler_free(NULL);
+}
+
+static void penalties_forget_what_leaves_the_window(void **state)
+{
+    (void)state;
+    const float logits[] = {5, 4.5f, 1, 0};
+    bp_sampling p;
+    sampling_defaults(&p);
+    p.temperature = 0;
+    p.presence_penalty = 1;
+    p.penalty_window = 2;
+    sampler *s = make(&p, 4);
+    assert_int_equal(choose(s, logits, 0).token, 0);
+    sampler_accept(s, 0, NULL);
+    assert_int_equal(choose(s, logits, 1).token, 1);
+    sampler_accept(s, 2, NULL);
+    assert_int_equal(choose(s, logits, 2).token, 1);
+    sampler_accept(s, 2, NULL);
+    assert_int_equal(choose(s, logits, 3).token, 0);
+    sampler_free(s);
+    p.penalty_window = UINT32_MAX; /* memory grows with the tokens, not with the window */
+    s = make(&p, 4);
+    for (int i = 0; i < 1000; i++)
+        assert_int_equal(sampler_accept(s, 0, NULL), BP_OK);
+    assert_int_equal(choose(s, logits, 0).token, 1);
+    sampler_free(s);
 }
 
 int main(void)
@@ -269,6 +525,12 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(small_rows_agree),
         cmocka_unit_test(large_rows_agree),
+        cmocka_unit_test(draws_follow_the_probabilities),
+        cmocka_unit_test(a_draw_depends_on_seed_and_position_alone),
+        cmocka_unit_test(logprobs_are_the_models),
+        cmocka_unit_test(bad_logits_are_the_requests_error),
+        cmocka_unit_test(ranges_are_checked),
+        cmocka_unit_test(penalties_forget_what_leaves_the_window),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
