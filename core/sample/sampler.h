@@ -27,8 +27,8 @@ typedef struct sampler_choice {
     float top_logprobs[BP_MAX_LOGPROBS];
 } sampler_choice;
 
-/* Chooses the token at `position` (the absolute position it will have). `logits` [vocab_size] is left as it was. Logits with
- * NaN, or with nothing above -inf, are BP_EINTERNAL: the request fails alone. BP_ENOMEM is possible, too. On an error *out is
+/* Chooses the token at `position` (the absolute position it will have). `logits` [vocab_size] is left as it was. Logits
+ * with NaN, or with nothing above -inf, are BP_EINTERNAL: the request fails alone. BP_ENOMEM is possible. On an error *out is
  * zeroed. */
 bp_status sampler_choose(sampler *s, const float *logits, uint64_t position, sampler_choice *out, bp_error *error);
 
