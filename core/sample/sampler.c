@@ -114,9 +114,9 @@ bp_status sampler_accept(sampler *s, int32_t token, bp_error *error)
  * is enough, and it is a few hundred tokens of the vocabulary. */
 static bool gather_enough(sampler *s, const row *r, int by, uint64_t enough)
 {
-    static const float reaches[] = {8.0f, 16.0f, WEIGHT_REACH};
+    static const float reaches[] = {8.0f, 12.0f, 18.0f, WEIGHT_REACH};
     candidates *c = &s->candidates;
-    for (int i = 0; i < 3; i++) {
+    for (int i = 0; i < 4; i++) {
         if (!candidates_gather(c, r, s->slope, reaches[i]))
             return false;
         if ((by == CANDIDATES_BY_COUNT ? c->count : c->mass) >= enough)
