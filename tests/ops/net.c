@@ -1,0 +1,362 @@
+#include "net.h"
+
+#include "kernels/half.h"
+#include "platform.h"
+
+#include <stdlib.h>
+
+static void stop(const char *what, const char *why)
+{
+    fprintf(stderr, "%s: %s\n", what, why);
+    exit(1);
+}
+
+void net_begin(net *n, uint64_t seed)
+{
+    memset(n, 0, sizeof *n);
+    n->random = seed * 2 + 1;
+    n->max_context = 1024;
+}
+
+void net_end(net *n)
+{
+    for (uint32_t i = 0; i < n->owned_count; i++)
+        free(n->owned[i]);
+    n->weight_count = n->op_count = n->value_count = n->cache_count = n->owned_count = 0;
+}
+
+bp_program net_program(const net *n)
+{
+    return (bp_program){.size = sizeof(bp_program),
+                        .family = "test",
+                        .op_count = n->op_count,
+                        .weight_count = n->weight_count,
+                        .cache_count = n->cache_count,
+                        .value_count = n->value_count,
+                        .ops = n->ops,
+                        .weights = n->weights,
+                        .caches = n->caches,
+                        .values = n->values,
+                        .vocab_size = n->vocab_size,
+                        .output_width = n->output_width,
+                        .max_context = n->max_context};
+}
+
+uint32_t net_next(net *n)
+{
+    n->random = n->random * 6364136223846793005u + 1442695040888963407u;
+    return (uint32_t)(n->random >> 32);
+}
+
+float net_uniform(net *n)
+{
+    return (float)(int32_t)(net_next(n) >> 8 & 0xffffffu) * 0x1p-23f - 1.0f;
+}
+
+static void *own(net *n, size_t bytes)
+{
+    void *data = malloc(bytes ? bytes : 1);
+    if (!data || n->owned_count == NET_LIMIT)
+        stop("net", "out of memory");
+    n->owned[n->owned_count++] = data;
+    return data;
+}
+
+static int32_t add_weight(net *n, uint32_t dtype, size_t k, size_t rows, const void *data, size_t bytes)
+{
+    if (n->weight_count == NET_LIMIT)
+        stop("net", "too many weights");
+    n->weights[n->weight_count] = (bp_weight){.name = "w",
+                                              .dtype = dtype,
+                                              .rank = rows > 1 ? 2 : 1,
+                                              .shape = {(int64_t)k, (int64_t)rows, 1, 1},
+                                              .data = data,
+                                              .bytes = bytes};
+    return (int32_t)n->weight_count++;
+}
+
+static void dtype_block(uint32_t dtype, size_t *elements, size_t *bytes)
+{
+    *elements = *bytes = 1;
+    switch (dtype) {
+#define DTYPE_CASE(name, number, e, b)                                                                                     \
+    case number:                                                                                                           \
+        *elements = (e);                                                                                                   \
+        *bytes = (b);                                                                                                      \
+        break;
+        BP_DTYPES(DTYPE_CASE)
+#undef DTYPE_CASE
+    default:
+        stop("net", "unknown type");
+    }
+}
+
+int32_t net_raw_weight(net *n, uint32_t dtype, size_t k, size_t rows, const void *data)
+{
+    size_t elements, bytes;
+    dtype_block(dtype, &elements, &bytes);
+    bytes = k / elements * bytes * rows;
+    void *copy = own(n, bytes);
+    memcpy(copy, data, bytes);
+    return add_weight(n, dtype, k, rows, copy, bytes);
+}
+
+int32_t net_float_weight(net *n, const float *data, size_t k, size_t rows)
+{
+    return net_raw_weight(n, BP_F32, k, rows, data);
+}
+
+/* One block: bytes at random, scales of the right size. */
+static void fill_block(net *n, uint32_t dtype, float size, uint8_t *block, size_t bytes)
+{
+    float x = net_uniform(n) * size;
+    uint16_t half = dtype == BP_BF16 ? bfloat_from_float(x) : half_from_float(x);
+    if (bytes == 4) {
+        memcpy(block, &x, 4);
+    } else if (bytes == 2) {
+        memcpy(block, &half, 2);
+    } else {
+        for (size_t i = 0; i < bytes; i++)
+            block[i] = (uint8_t)(net_next(n) >> 13);
+        half = half_from_float(x / (dtype == BP_Q8_0 ? 127.0f : 8.0f));
+        memcpy(block, &half, 2);
+        half = half_from_float(net_uniform(n) * size);
+        if (dtype == BP_Q4_1)
+            memcpy(block + 2, &half, 2);
+    }
+}
+
+int32_t net_random_weight(net *n, uint32_t dtype, size_t k, size_t rows)
+{
+    size_t elements, bytes;
+    dtype_block(dtype, &elements, &bytes);
+    size_t blocks = k / elements * rows;
+    uint8_t *data = own(n, blocks * bytes);
+    float size = 2.0f / sqrtf((float)k);
+    for (size_t i = 0; i < blocks; i++)
+        fill_block(n, dtype, size, data + i * bytes, bytes);
+    return add_weight(n, dtype, k, rows, data, blocks * bytes);
+}
+
+int32_t net_rope_table(net *n, size_t positions, size_t dim)
+{
+    float *table = own(n, positions * dim * sizeof *table);
+    for (size_t p = 0; p < positions; p++) {
+        for (size_t i = 0; i < dim / 2; i++) {
+            double angle = (double)p * pow(10000.0, -2.0 * (double)i / (double)dim);
+            table[p * dim + i] = (float)cos(angle);
+            table[p * dim + dim / 2 + i] = (float)sin(angle);
+        }
+    }
+    return add_weight(n, BP_F32, dim, positions, table, positions * dim * sizeof *table);
+}
+
+int32_t net_value(net *n, uint32_t width, uint32_t rows)
+{
+    if (n->value_count == NET_LIMIT)
+        stop("net", "too many values");
+    n->values[n->value_count] = (bp_value){width, rows};
+    return (int32_t)n->value_count++;
+}
+
+bp_op *net_op(net *n, uint16_t kind, const void *args, size_t bytes)
+{
+    if (n->op_count == NET_LIMIT)
+        stop("net", "too many ops");
+    bp_op *o = &n->ops[n->op_count];
+    memset(o, -1, sizeof *o);
+    if (bytes)
+        memcpy(&n->args[n->op_count], args, bytes);
+    o->kind = kind;
+    o->flags = 0;
+    o->args = bytes ? &n->args[n->op_count] : NULL;
+    o->args_size = (uint32_t)bytes;
+    n->op_count++;
+    return o;
+}
+
+int32_t net_embed(net *n, int32_t table)
+{
+    bp_embed_args args = {1.0f};
+    n->vocab_size = (uint32_t)n->weights[table].shape[1];
+    bp_op *o = net_op(n, BP_OP_EMBED, &args, sizeof args);
+    o->weight[0] = table;
+    return o->out[0] = net_value(n, (uint32_t)n->weights[table].shape[0], BP_ROWS_TOKENS);
+}
+
+int32_t net_linear(net *n, int32_t in, int32_t weight, int32_t bias, int32_t residual, uint32_t activation)
+{
+    bp_linear_args args = {activation};
+    bp_op *o = net_op(n, BP_OP_LINEAR, &args, sizeof args);
+    o->in[0] = in;
+    o->in[1] = residual;
+    o->weight[0] = weight;
+    o->weight[1] = bias;
+    return o->out[0] = net_value(n, (uint32_t)n->weights[weight].shape[1], n->values[in].rows);
+}
+
+int32_t net_gated(net *n, int32_t in, int32_t gate, int32_t up, uint32_t activation)
+{
+    bp_linear_args args = {activation};
+    bp_op *o = net_op(n, BP_OP_GATED_MLP, &args, sizeof args);
+    o->in[0] = in;
+    o->weight[0] = gate;
+    o->weight[1] = up;
+    return o->out[0] = net_value(n, (uint32_t)n->weights[gate].shape[1], n->values[in].rows);
+}
+
+int32_t net_norm(net *n, int32_t in, int32_t residual, uint16_t flags, int32_t weight, int32_t bias, uint32_t kind,
+                 int32_t *sum)
+{
+    bp_norm_args args = {kind, 1e-5f};
+    bp_op *o = net_op(n, BP_OP_NORM, &args, sizeof args);
+    o->flags = flags;
+    o->in[0] = in;
+    o->in[1] = residual;
+    o->weight[0] = weight;
+    o->weight[1] = bias;
+    if (sum)
+        *sum = o->out[1] = net_value(n, n->values[in].width, n->values[in].rows);
+    return o->out[0] = net_value(n, n->values[in].width, n->values[in].rows);
+}
+
+int32_t net_qkv(net *n, int32_t in, const int32_t weights[8], int32_t cache, const bp_qkv_args *args)
+{
+    bp_op *o = net_op(n, BP_OP_QKV, args, sizeof *args);
+    o->in[0] = in;
+    memcpy(o->weight, weights, sizeof o->weight);
+    o->cache = cache;
+    return o->out[0] = net_value(n, args->heads * args->head_dim, BP_ROWS_TOKENS);
+}
+
+int32_t net_attention(net *n, int32_t q, int32_t cache, const bp_attention_args *args)
+{
+    bp_op *o = net_op(n, BP_OP_ATTENTION, args, sizeof *args);
+    o->in[0] = q;
+    o->cache = cache;
+    return o->out[0] = net_value(n, n->values[q].width, BP_ROWS_TOKENS);
+}
+
+int32_t net_rows(net *n, int32_t in)
+{
+    bp_op *o = net_op(n, BP_OP_ROWS, NULL, 0);
+    o->in[0] = in;
+    return o->out[0] = net_value(n, n->values[in].width, BP_ROWS_OUTPUTS);
+}
+
+void net_logits(net *n, int32_t in, int32_t weight, float scale, float soft_cap)
+{
+    bp_logits_args args = {scale, soft_cap};
+    bp_op *o = net_op(n, BP_OP_LOGITS, &args, sizeof args);
+    o->in[0] = in;
+    o->weight[0] = weight;
+    n->output_width = (uint32_t)n->weights[weight].shape[1];
+}
+
+void net_pool(net *n, int32_t in, uint32_t pooling, uint32_t normalise)
+{
+    bp_pool_args args = {pooling, normalise};
+    net_op(n, BP_OP_POOL, &args, sizeof args)->in[0] = in;
+    n->output_width = n->values[in].width;
+}
+
+static void log_line(void *context, int level, const char *format, ...)
+{
+    (void)context, (void)level, (void)format;
+}
+
+const bp_host *session_host(void)
+{
+    static const bp_host host = {.size = sizeof host, .log = log_line};
+    return &host;
+}
+
+const bp_backend_ops *session_linked_ops(void)
+{
+    return bp_plugin_entry()->ops;
+}
+
+void session_open(session *s, const net *n, const setup *how)
+{
+    bp_error error = {0};
+    *s = (session){.how = *how, .width = n->output_width};
+    setup *h = &s->how;
+    h->ops = h->ops ? h->ops : session_linked_ops();
+    h->page_tokens = h->page_tokens ? h->page_tokens : 16;
+    h->max_tokens = h->max_tokens ? h->max_tokens : 512;
+    h->max_seqs = h->max_seqs ? h->max_seqs : 64;
+    h->page_count = h->page_count ? h->page_count : 256;
+    cpu_config config = {.threads = h->threads ? h->threads : 1, .spin_us = 20, .isa = h->isa};
+    bp_limits limits = {sizeof limits,  h->max_tokens, h->max_seqs,    h->max_tokens,
+                        h->page_tokens, h->page_count, n->max_context, h->kv_dtype};
+    bp_program program = net_program(n);
+    if (h->ops->open(session_host(), &config, &s->device, &error) != BP_OK)
+        stop("open", error.message);
+    if (h->ops->compile(s->device, &program, &limits, &s->model, &error) != BP_OK)
+        stop("compile", error.message);
+}
+
+void session_close(session *s)
+{
+    s->how.ops->release(s->model);
+    s->how.ops->close(s->device);
+    s->model = NULL;
+    s->device = NULL;
+}
+
+void session_step(session *s, const part *parts, uint32_t count, bool all, float *out)
+{
+    enum { MOST = 1024 };
+    static int32_t tokens[MOST], positions[MOST], first[MOST + 1], context[MOST], rows[MOST], pages[MOST * 128];
+    bp_batch batch = {.size = sizeof batch,
+                      .seq_count = count,
+                      .page_stride = 128,
+                      .tokens = tokens,
+                      .positions = positions,
+                      .first = first,
+                      .context = context,
+                      .pages = pages,
+                      .rows = rows};
+    for (uint32_t i = 0; i < count; i++) {
+        const part *p = &parts[i];
+        first[i] = (int32_t)batch.token_count;
+        context[i] = p->start + p->count;
+        for (int32_t t = 0; t < p->count; t++) {
+            if (all || t == p->count - 1)
+                rows[batch.row_count++] = (int32_t)batch.token_count;
+            tokens[batch.token_count] = p->tokens[p->start + t];
+            positions[batch.token_count++] = p->start + t;
+        }
+        size_t used = p->pages ? ((size_t)context[i] + s->how.page_tokens - 1) / s->how.page_tokens : 0;
+        for (size_t page = 0; page < used; page++)
+            pages[i * 128 + page] = p->pages[page];
+    }
+    first[count] = (int32_t)batch.token_count;
+    bp_error error = {0};
+    if (s->how.ops->submit(s->model, &batch, &error) != BP_OK)
+        stop("submit", error.message);
+    if (s->how.ops->wait(s->model, out, (uint64_t)(all ? batch.row_count : count) * s->width, &error) != BP_OK)
+        stop("wait", error.message);
+}
+
+int session_isas(int32_t isas[4])
+{
+    platform_features has = platform_processor();
+    int count = 0;
+    isas[count++] = ISA_GENERIC;
+    if (has.avx2)
+        isas[count++] = ISA_AVX2;
+    if (has.avx512)
+        isas[count++] = ISA_AVX512;
+    return count;
+}
+
+long different_bits(const float *a, const float *b, size_t count)
+{
+    for (size_t i = 0; i < count; i++) {
+        bool nan_a = a[i] != a[i], nan_b = b[i] != b[i];
+        if (nan_a != nan_b || (!nan_a && math_bits(a[i]) != math_bits(b[i])))
+            return (long)i;
+    }
+    return -1;
+}
