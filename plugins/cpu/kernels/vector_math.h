@@ -3,7 +3,9 @@
 #define CPU_KERNELS_VECTOR_MATH_H
 
 #define ALWAYS_INLINE inline __attribute__((always_inline))
-#if defined(__clang__)
+#if defined(CPU_NO_UNROLL)
+#define UNROLL
+#elif defined(__clang__)
 #define UNROLL _Pragma("unroll")
 #else
 #define UNROLL _Pragma("GCC unroll 16")
