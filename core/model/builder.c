@@ -71,8 +71,13 @@ static int32_t add_tensor(builder *b, const char *name, uint32_t n, uint32_t k, 
     }
     int64_t columns = vector ? n : k, rows = vector ? 1 : n;
     if (w->shape[0] != columns || w->shape[1] != rows || w->shape[2] != 1 || w->shape[3] != 1) {
-        builder_fail(b, BP_EINVAL, "tensor \"%s\" has %" PRId64 " columns and %" PRId64 " rows where the model's keys ask for %"
-                     PRId64 " and %" PRId64, full, w->shape[0], w->shape[1] * w->shape[2] * w->shape[3], columns, rows);
+        char dimensions[32] = "";
+        if (w->shape[2] != 1 || w->shape[3] != 1)
+            snprintf(dimensions, sizeof dimensions, " in %" PRIu32 " dimensions", w->rank);
+        builder_fail(b, BP_EINVAL,
+                     "tensor \"%s\" has %" PRId64 " columns and %" PRId64 " rows%s where the model's keys ask for %" PRId64
+                     " and %" PRId64,
+                     full, w->shape[0], w->shape[1] * w->shape[2] * w->shape[3], dimensions, columns, rows);
         return -1;
     }
     if (vector && dtype_find(w->dtype)->elements > 1) {

@@ -27,8 +27,9 @@ const char *dtype_name(uint32_t number)
 const char *dtype_names(void)
 {
 #define NAME(name, number, elements, bytes) ", " #name
-    return BP_DTYPES(NAME) + 2;
+    static const char names[] = BP_DTYPES(NAME);
 #undef NAME
+    return &names[2];
 }
 
 bool dtype_tensor_bytes(const dtype *type, const int64_t shape[4], uint64_t *out)

@@ -145,9 +145,10 @@ bp_status vocabulary_template(const gguf *file, arena *memory, const char **out,
     *out = NULL;
     if (status != BP_OK || !present)
         return status;
-    if (text.length > MAX_TEMPLATE || memchr(text.bytes, '\0', text.length))
-        return error_set(error, BP_EINVAL, "key \"%s\" has %" PRIu64 " bytes, more than %d, or holds a NUL", key, text.length,
-                         MAX_TEMPLATE);
+    if (text.length > MAX_TEMPLATE)
+        return error_set(error, BP_EINVAL, "key \"%s\" has %" PRIu64 " bytes; %d are possible", key, text.length, MAX_TEMPLATE);
+    if (memchr(text.bytes, '\0', text.length))
+        return error_set(error, BP_EINVAL, "key \"%s\" holds a NUL", key);
     *out = arena_copy(memory, text.bytes, text.length);
     return *out ? BP_OK : error_set(error, BP_ENOMEM, "no memory for the chat template");
 }
