@@ -5,12 +5,17 @@
 #include <stdlib.h>
 #include <string.h>
 
-static void must(bool done)
+static void require(bool condition, const char *what)
 {
-    if (!done) {
-        fputs("gguf_writer: out of memory\n", stderr);
+    if (!condition) {
+        fprintf(stderr, "gguf_writer: %s\n", what);
         abort();
     }
+}
+
+static void must(bool done)
+{
+    require(done, "out of memory");
 }
 
 static void put(buffer *b, const void *bytes, size_t count)
@@ -118,6 +123,8 @@ static void quantise_q4_1(const float *x, buffer *out)
 
 void quantise(uint32_t type, const float *values, size_t count, buffer *out)
 {
+    bool blocks = type == BP_Q8_0 || type == BP_Q4_0 || type == BP_Q4_1;
+    require(!blocks || count % 32 == 0, "a row is not whole blocks");
     for (size_t i = 0; i < count; i++) {
         if (type == BP_F32)
             put_number(out, float_bits(values[i]), 4);
