@@ -123,7 +123,8 @@ static bp_status read_rope_factors(decoder *d, builder *b)
         return BP_OK;
     uint32_t half = d->rope_dim / 2;
     if (w->dtype != BP_F32 || w->shape[0] != (int64_t)half || w->bytes != half * sizeof(float))
-        return error_set(d->error, BP_EINVAL, "tensor \"%s\" is not a vector of %" PRIu32 " numbers of type F32", w->name, half);
+        return error_set(d->error, BP_EINVAL, "tensor \"%s\" is not a vector of %" PRIu32 " numbers of type F32", w->name,
+                         half);
     float *factors = arena_array(d->job->memory, half, sizeof *factors);
     if (!factors)
         return error_set(d->error, BP_ENOMEM, "no memory for the rope table");
@@ -154,8 +155,8 @@ static bp_status read_rope(decoder *d)
         (status = gguf_text(d->job->file, full_key(d, "rope.scaling.type", key), &present, &type, d->error)) != BP_OK)
         return status;
     if (d->rope_dim % 2 != 0)
-        return error_set(d->error, BP_EINVAL, "key \"%s.rope.dimension_count\" is %" PRIu32 ", which is odd", d->job->arch->name,
-                         d->rope_dim);
+        return error_set(d->error, BP_EINVAL, "key \"%s.rope.dimension_count\" is %" PRIu32 ", which is odd",
+                         d->job->arch->name, d->rope_dim);
     if (is_word(type, "linear"))
         status = real_key(d, "rope.scaling.factor", 0, 1, 1e6f, &factor);
     else if (present && !is_word(type, "none"))

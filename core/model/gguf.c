@@ -197,7 +197,8 @@ static bp_status read_shape(cursor *c, bp_weight *w, bp_error *error)
     if (!take_u32(c, &w->rank))
         return error_set(error, BP_EINVAL, "the file ends inside the description of tensor \"%s\"", w->name);
     if (w->rank < 1 || w->rank > 4)
-        return error_set(error, BP_EINVAL, "tensor \"%s\" has %" PRIu32 " dimensions; 1 to 4 are allowed", w->name, w->rank);
+        return error_set(error, BP_EINVAL, "tensor \"%s\" has %" PRIu32 " dimensions; 1 to 4 are allowed", w->name,
+                         w->rank);
     for (uint32_t i = 0; i < 4; i++) {
         uint64_t size = 1;
         if (i < w->rank && !take_u64(c, &size))
@@ -214,11 +215,13 @@ static bp_status check_bytes(bp_weight *w, bp_error *error)
 {
     const dtype *type = dtype_find(w->dtype);
     if (!type)
-        return error_set(error, BP_EUNSUPPORTED, "tensor \"%s\" has type %" PRIu32 ", which this build does not read; it reads %s",
-                         w->name, w->dtype, dtype_names());
+        return error_set(error, BP_EUNSUPPORTED,
+                         "tensor \"%s\" has type %" PRIu32 ", which this build does not read; it reads %s", w->name,
+                         w->dtype, dtype_names());
     if (w->shape[0] % type->elements != 0)
-        return error_set(error, BP_EINVAL, "tensor \"%s\" has rows of %" PRId64 " elements, not whole blocks of %s (%" PRIu32 ")",
-                         w->name, w->shape[0], type->name, type->elements);
+        return error_set(error, BP_EINVAL,
+                         "tensor \"%s\" has rows of %" PRId64 " elements, not whole blocks of %s (%" PRIu32 ")", w->name,
+                         w->shape[0], type->name, type->elements);
     if (!dtype_tensor_bytes(type, w->shape, &w->bytes))
         return error_set(error, BP_EINVAL, "tensor \"%s\" has more elements than can be counted", w->name);
     return BP_OK;
@@ -280,8 +283,9 @@ static bp_status place_tensors(gguf *g, uint64_t begin, const uint64_t *offsets,
     for (uint64_t i = 0; i < g->tensor_count; i++) {
         bp_weight *w = &g->tensors[i];
         if (offsets[i] % alignment != 0)
-            return error_set(error, BP_EINVAL, "tensor \"%s\" lies at offset %" PRIu64 ", not a multiple of the alignment %" PRIu64,
-                             w->name, offsets[i], alignment);
+            return error_set(error, BP_EINVAL,
+                             "tensor \"%s\" lies at offset %" PRIu64 ", not a multiple of the alignment %" PRIu64, w->name,
+                             offsets[i], alignment);
         if (offsets[i] > available || w->bytes > available - offsets[i])
             return error_set(error, BP_EINVAL,
                              "the data of tensor \"%s\" (%" PRIu64 " bytes at %" PRIu64 ") ends past the file's %" PRIu64
@@ -342,7 +346,8 @@ static bp_status read_header(gguf *g, cursor *c, bp_error *error)
         return error_set(error, BP_EINVAL, "the file ends inside its header");
     uint64_t left = c->size - c->at;
     if (g->entry_count > MAX_KEYS || g->entry_count > left / KEY_BYTES)
-        return error_set(error, BP_EINVAL, "the file claims to have %" PRIu64 " keys, more than are allowed (%d) or fit in it",
+        return error_set(error, BP_EINVAL,
+                         "the file claims to have %" PRIu64 " keys, more than are allowed (%d) or fit in it",
                          g->entry_count, MAX_KEYS);
     if (g->tensor_count > MAX_TENSORS || g->tensor_count > left / TENSOR_BYTES)
         return error_set(error, BP_EINVAL,

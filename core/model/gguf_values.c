@@ -59,10 +59,10 @@ static const gguf_entry *look_up(const gguf *g, const char *key, bool *present)
 static bp_status other_type(const gguf_entry *e, const char *key, const char *wanted, bp_error *error)
 {
     if (e->type == GGUF_ARRAY)
-        return error_set(error, BP_EINVAL, "key \"%s\" is an array of %" PRIu64 " values where %s is expected", key, e->count,
-                         wanted);
-    return error_set(error, BP_EINVAL, "key \"%s\" has a value of type %s where %s is expected", key, gguf_type_name(e->type),
-                     wanted);
+        return error_set(error, BP_EINVAL, "key \"%s\" is an array of %" PRIu64 " values where %s is expected", key,
+                         e->count, wanted);
+    return error_set(error, BP_EINVAL, "key \"%s\" has a value of type %s where %s is expected", key,
+                     gguf_type_name(e->type), wanted);
 }
 
 bp_status gguf_u32(const gguf *g, const char *key, uint32_t fallback, bool *present, uint32_t *out, bp_error *error)

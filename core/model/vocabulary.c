@@ -45,8 +45,9 @@ static bp_status read_pieces(const gguf *file, model_vocabulary *v, bp_error *er
     v->merge_count = (uint32_t)merges;
     for (uint32_t i = 0; i < v->count; i++)
         if (v->pieces[i].length > MAX_PIECE)
-            return error_set(error, BP_EINVAL, "key \"tokenizer.ggml.tokens\": token %" PRIu32 " has %" PRIu64 " bytes; %d are possible",
-                             i, v->pieces[i].length, MAX_PIECE);
+            return error_set(error, BP_EINVAL,
+                             "key \"tokenizer.ggml.tokens\": token %" PRIu32 " has %" PRIu64 " bytes; %d are possible", i,
+                             v->pieces[i].length, MAX_PIECE);
     return BP_OK;
 }
 
@@ -62,7 +63,8 @@ static bp_status read_types(const gguf *file, arena *memory, model_vocabulary *v
     if (status != BP_OK || !present)
         return status;
     if (element != GGUF_I32 && element != GGUF_U32)
-        return error_set(error, BP_EINVAL, "key \"%s\" is an array of %s where int32 is expected", key, gguf_type_name(element));
+        return error_set(error, BP_EINVAL, "key \"%s\" is an array of %s where int32 is expected", key,
+                         gguf_type_name(element));
     if (count != v->count)
         return error_set(error, BP_EINVAL, "key \"%s\" has %" PRIu64 " types for %" PRIu32 " tokens", key, count, v->count);
     int32_t *types = arena_array(memory, v->count, sizeof *types);
@@ -71,8 +73,9 @@ static bp_status read_types(const gguf *file, arena *memory, model_vocabulary *v
     for (uint32_t i = 0; i < v->count; i++) {
         types[i] = (int32_t)gguf_little_endian((const unsigned char *)numbers + (size_t)i * 4, 4);
         if (types[i] < 0 || types[i] > MAX_TYPE)
-            return error_set(error, BP_EINVAL, "key \"%s\": token %" PRIu32 " has the type %" PRId32 "; 0 to %d are possible",
-                             key, i, types[i], MAX_TYPE);
+            return error_set(error, BP_EINVAL,
+                             "key \"%s\": token %" PRIu32 " has the type %" PRId32 "; 0 to %d are possible", key, i,
+                             types[i], MAX_TYPE);
     }
     v->types = types;
     return BP_OK;
@@ -86,7 +89,8 @@ static bp_status read_id(const gguf *file, const char *key, uint32_t count, int3
     if (status != BP_OK)
         return status;
     if (present && id >= count)
-        return error_set(error, BP_EINVAL, "key \"%s\" is %" PRIu32 "; the vocabulary has %" PRIu32 " tokens", key, id, count);
+        return error_set(error, BP_EINVAL, "key \"%s\" is %" PRIu32 "; the vocabulary has %" PRIu32 " tokens", key, id,
+                         count);
     *out = present ? (int32_t)id : -1;
     return BP_OK;
 }
@@ -146,7 +150,8 @@ bp_status vocabulary_template(const gguf *file, arena *memory, const char **out,
     if (status != BP_OK || !present)
         return status;
     if (text.length > MAX_TEMPLATE)
-        return error_set(error, BP_EINVAL, "key \"%s\" has %" PRIu64 " bytes; %d are possible", key, text.length, MAX_TEMPLATE);
+        return error_set(error, BP_EINVAL, "key \"%s\" has %" PRIu64 " bytes; %d are possible", key, text.length,
+                         MAX_TEMPLATE);
     if (memchr(text.bytes, '\0', text.length))
         return error_set(error, BP_EINVAL, "key \"%s\" holds a NUL", key);
     *out = arena_copy(memory, text.bytes, text.length);

@@ -230,7 +230,10 @@ static void overlapping(gguf_writer *w) { second(w)->offset = 0; }
 static void more_data_than_file(gguf_writer *w) { second(w)->shape[1] = 3; }
 
 #define NO_ROOM ", more than are allowed"
-static const struct { void (*spoil)(gguf_writer *w); const char *sentence; } malformed[] = {
+static const struct {
+    void (*spoil)(gguf_writer *w);
+    const char *sentence;
+} malformed[] = {
     {bad_magic, "f: this is not a GGUF file: it does not begin with \"GGUF\""},
     {version_1, "f: this is GGUF version 1; versions 2 and 3 are read"},
     {version_4, "f: this is GGUF version 4; versions 2 and 3 are read"},
@@ -251,7 +254,8 @@ static const struct { void (*spoil)(gguf_writer *w); const char *sentence; } mal
     {array_of_type_99, "f: key \"test.words\" has a value of type 99, which the format does not have"},
     {too_many_strings, "f: key \"test.words\" is an array of 18446744073709551615 strings, more than the file can hold"},
     {too_many_numbers, "f: key \"test.integers\" is an array of 18446744073709551615 numbers, more than the file can hold"},
-    {overflowing_numbers, "f: key \"test.integers\" is an array of 4611686018427387905 numbers, more than the file can hold"},
+    {overflowing_numbers,
+     "f: key \"test.integers\" is an array of 4611686018427387905 numbers, more than the file can hold"},
     {string_in_array, "f: the file ends inside the value of key \"test.words\""},
     {twin_key, "f: there are two keys \"test.count\""},
     {alignment_0, "f: key \"general.alignment\" is 0; powers of two up to 1048576 are allowed"},
@@ -269,10 +273,13 @@ static const struct { void (*spoil)(gguf_writer *w); const char *sentence; } mal
     {dim_negative, "f: tensor \"second\" has -32 elements in dimension 0"},
     {product_overflows, "f: tensor \"second\" has more elements than can be counted"},
     {row_of_33, "f: tensor \"second\" has rows of 33 elements, not whole blocks of Q8_0 (32)"},
-    {tensor_type_12, "f: tensor \"second\" has type 12, which this build does not read; it reads F32, F16, Q4_0, Q4_1, Q8_0, BF16"},
-    {offset_past_end, "f: the data of tensor \"second\" (68 bytes at 1048576) ends past the file's 100 bytes; it may be cut "
-                      "short: fetch it again"},
-    {offset_overflows, "f: the data of tensor \"second\" (68 bytes at 18446744073709551552) ends past the file's 100 bytes"},
+    {tensor_type_12,
+     "f: tensor \"second\" has type 12, which this build does not read; it reads F32, F16, Q4_0, Q4_1, Q8_0, BF16"},
+    {offset_past_end,
+     "f: the data of tensor \"second\" (68 bytes at 1048576) ends past the file's 100 bytes; it may be cut "
+     "short: fetch it again"},
+    {offset_overflows,
+     "f: the data of tensor \"second\" (68 bytes at 18446744073709551552) ends past the file's 100 bytes"},
     {offset_misaligned, "f: tensor \"second\" lies at offset 33, not a multiple of the alignment 32"},
     {overlapping, "f: the data of the tensors \""},
     {more_data_than_file, "f: the data of tensor \"second\" (102 bytes at 32) ends past the file's 100 bytes"},

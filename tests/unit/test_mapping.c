@@ -192,8 +192,12 @@ static void other_faults_go_on(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        ON_A_FILE(a_shrunk_file_reads_as_zeros), ON_A_FILE(many_threads_touch_it_at_once), ON_A_FILE(a_copy_does_not_shrink),
-        ON_A_FILE(forgotten_pages_read_the_same), ON_A_FILE(refusals), ON_A_FILE(other_faults_go_on),
+        ON_A_FILE(a_shrunk_file_reads_as_zeros),
+        ON_A_FILE(many_threads_touch_it_at_once),
+        ON_A_FILE(a_copy_does_not_shrink),
+        ON_A_FILE(forgotten_pages_read_the_same),
+        ON_A_FILE(refusals),
+        ON_A_FILE(other_faults_go_on),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -84,9 +84,9 @@ static void a_decoder_is_seven_ops_a_layer(void **state)
 {
     (void)state;
     static const uint16_t kinds[] = {
-        BP_OP_EMBED, BP_OP_NORM, BP_OP_QKV, BP_OP_ATTENTION, BP_OP_LINEAR, BP_OP_NORM, BP_OP_GATED_MLP, BP_OP_LINEAR,
-        BP_OP_NORM, BP_OP_QKV, BP_OP_ATTENTION, BP_OP_ROWS, BP_OP_ROWS, BP_OP_LINEAR, BP_OP_NORM, BP_OP_GATED_MLP, BP_OP_LINEAR,
-        BP_OP_NORM, BP_OP_LOGITS,
+        BP_OP_EMBED,  BP_OP_NORM,      BP_OP_QKV,    BP_OP_ATTENTION, BP_OP_LINEAR, BP_OP_NORM, BP_OP_GATED_MLP,
+        BP_OP_LINEAR, BP_OP_NORM,      BP_OP_QKV,    BP_OP_ATTENTION, BP_OP_ROWS,   BP_OP_ROWS, BP_OP_LINEAR,
+        BP_OP_NORM,   BP_OP_GATED_MLP, BP_OP_LINEAR, BP_OP_NORM,      BP_OP_LOGITS,
     };
     fixture f;
     begin(&f, &(tiny_llama){0});
@@ -108,7 +108,8 @@ static void a_decoder_is_seven_ops_a_layer(void **state)
     const bp_weight *rope = &p->weights[qkv->rope_table];
     const float *table = rope->data;
     assert_true(rope->shape[0] == 16 && rope->shape[1] == 256 && rope->bytes == 16 * 256 * 4);
-    assert_true(table[0] == 1 && table[8] == 0 && table[16] == (float)0.5403023058681398 && table[24] == (float)0.8414709848078965);
+    assert_true(table[0] == 1 && table[8] == 0 && table[16] == (float)0.5403023058681398 &&
+                table[24] == (float)0.8414709848078965);
     const bp_attention_args *attention = p->ops[3].args;
     assert_true(attention->scale == 0.25f && attention->sinks == -1 && attention->mask == BP_MASK_CAUSAL);
     assert_int_equal(model_kv_bytes_per_token(f.model, BP_KV_F16), 2 * 2 * 2 * 16 * 2);
@@ -123,8 +124,12 @@ static void every_type_and_option_opens(void **state)
     static const uint32_t types[] = {BP_F32, BP_F16, BP_BF16, BP_Q8_0, BP_Q4_0, BP_Q4_1};
     for (size_t i = 0; i < sizeof types / sizeof *types; i++) {
         fixture f;
-        begin(&f, &(tiny_llama){.weight_type = types[i], .embedding_type = types[i], .layers = 1 + (uint32_t)i % 2, .untied = i % 2,
-                                .biases = i % 3 == 0, .no_chat = i == 1});
+        begin(&f, &(tiny_llama){.weight_type = types[i],
+                                .embedding_type = types[i],
+                                .layers = 1 + (uint32_t)i % 2,
+                                .untied = i % 2,
+                                .biases = i % 3 == 0,
+                                .no_chat = i == 1});
         must_open(&f, 40);
         const bp_program *p = model_program(f.model);
         check_values(p);
@@ -249,7 +254,10 @@ static void three_dimensions(gguf_writer *w)
     t->shape[1] = 48;
     t->shape[2] = 2;
 }
-static void foreign_tensor(gguf_writer *w) { writer_matrix(w, "blk.0.ffn_gate_inp.weight", BP_F32, 1, 0, (const float[]){0}); }
+static void foreign_tensor(gguf_writer *w)
+{
+    writer_matrix(w, "blk.0.ffn_gate_inp.weight", BP_F32, 1, 0, (const float[]){0});
+}
 static void no_tokens(gguf_writer *w) { writer_remove(w, "tokenizer.ggml.tokens"); }
 static void fewer_types(gguf_writer *w) { writer_i32s(w, "tokenizer.ggml.token_type", (const int32_t[]){1, 1}, 2); }
 static void set_type(gguf_writer *w, int32_t type)
@@ -282,7 +290,10 @@ static void nul_in_template(gguf_writer *w)
 }
 
 #define SIZES " where the model's keys ask for "
-static const struct { void (*spoil)(gguf_writer *w); const char *sentence; } malformed[] = {
+static const struct {
+    void (*spoil)(gguf_writer *w);
+    const char *sentence;
+} malformed[] = {
     {no_architecture, "f: key \"general.architecture\" is missing"},
     {unknown_architecture, "f: its architecture is \"mamba\"; this build knows llama"},
     {no_layers, "f: key \"llama.block_count\" is missing"},
