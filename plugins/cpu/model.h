@@ -23,7 +23,7 @@ typedef struct value {
     size_t width, stride; /* floats a row; stride is a multiple of 16 */
     bool outputs;         /* a row per output, not per token */
     bool needs_floats, needs_blocks;
-    bool quantised_later; /* its heads are not whole blocks: run_quantise follows its writer */
+    bool quantised_later;                /* its heads are not whole blocks: run_quantise follows its writer */
     size_t offset_floats, offset_blocks; /* in the workspace */
     float *floats;                       /* [rows][stride] */
     quant_block *blocks;                 /* [rows][width / 32] */
