@@ -11,7 +11,7 @@
  *
  * The reference is Jinja 2 (3.1) with the settings of transformers' apply_chat_template: a sandbox without mutation,
  * trim_blocks, lstrip_blocks, loop controls, its own tojson. Values are immutable, namespaces apart. Left out, because chat
- * templates do without: inheritance and imports, call and filter blocks, `with`, recursive loops, % and str.format.
+ * templates do without: inheritance and imports, call and filter blocks, `with`, recursive loops and %.
  *
  * Bounds: nodes are at most JINJA_MAX_NESTING deep, evaluation JINJA_MAX_DEPTH, every loop here that depends on data
  * pays steps, every byte comes from jinja_alloc, which has a cap. Functions return false after jinja_fail. */
@@ -286,7 +286,7 @@ bool jinja_truth(jinja_value v);
 bool jinja_as_int(jinja_value v, int64_t *out); /* BOOL and INT */
 double jinja_as_float(jinja_value v);           /* of a number */
 bool jinja_equal(jinja_run *run, jinja_value a, jinja_value b, bool *out);
-bool jinja_order(jinja_run *run, jinja_value a, jinja_value b, const char *op, int *out); /* <0, 0, >0; NaN: 2 */
+bool jinja_order(jinja_run *run, jinja_value a, jinja_value b, const char *op, int *out); /* -1, 0, 1; NaN: 2 */
 bool jinja_contains(jinja_run *run, jinja_value item, jinja_value container, bool *out);
 bool jinja_length(jinja_run *run, jinja_value v, int64_t *out);
 /* The items that a loop over the value meets. */
@@ -324,7 +324,7 @@ bool jinja_strip(jinja_run *run, const jinja_text *text, const jinja_text *set, 
 bool jinja_replace(jinja_run *run, const jinja_text *text, const jinja_text *old, const jinja_text *with, int64_t limit,
                    jinja_value *out);
 bool jinja_split(jinja_run *run, const jinja_text *text, const jinja_text *separator, int64_t limit, jinja_value *out);
-typedef enum jinja_case { CASE_UPPER, CASE_LOWER, CASE_CAPITALIZE, CASE_TITLE } jinja_case;
+typedef enum jinja_case { CASE_UPPER, CASE_LOWER, CASE_CAPITALIZE, CASE_TITLE, CASE_WORDS } jinja_case;
 bool jinja_change_case(jinja_run *run, const jinja_text *text, jinja_case how, jinja_value *out);
 
 /* Operators. `op` is a token kind. */

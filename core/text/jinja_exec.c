@@ -150,6 +150,7 @@ static jinja_scope *turn_scope(jinja_run *run, jinja_scope *last, jinja_scope *p
     return jinja_bind(run, scope, (jinja_name){"loop", 4}, value) ? scope : NULL;
 }
 
+/* As in Jinja, a loop's else runs unless a turn came to its end: a break or continue in every turn does not stop it. */
 static jinja_flow exec_for(jinja_run *run, const jinja_node *node, jinja_scope *scope)
 {
     jinja_value iterable;
@@ -158,13 +159,12 @@ static jinja_flow exec_for(jinja_run *run, const jinja_node *node, jinja_scope *
     if (!jinja_eval(run, node->items[1], scope, &iterable) || !jinja_iterate(run, iterable, &items, &count) ||
         (node->a && !filter_items(run, node, scope, &items, &count)))
         return FLOW_FAILED;
-    if (count == 0)
-        return node->b ? jinja_exec(run, node->b, scope) : FLOW_NEXT;
     jinja_loop *loop = jinja_alloc(run, 1, sizeof *loop);
     if (!loop)
         return FLOW_FAILED;
     *loop = (jinja_loop){items, count, 0};
     jinja_scope *turn = NULL;
+    bool completed = false;
     for (; loop->index < count; loop->index++) {
         turn = turn_scope(run, turn, scope, loop);
         if (!turn || !assign(run, node->items[0], items[loop->index], turn))
@@ -174,8 +174,9 @@ static jinja_flow exec_for(jinja_run *run, const jinja_node *node, jinja_scope *
             return flow;
         if (flow == FLOW_BREAK)
             break;
+        completed = completed || flow == FLOW_NEXT;
     }
-    return FLOW_NEXT;
+    return node->b && !completed ? jinja_exec(run, node->b, scope) : FLOW_NEXT;
 }
 
 /* --- macros --------------------------------------------------------------------------------------------------------------- */

@@ -32,12 +32,15 @@ bool jinja_arguments(jinja_run *run, const jinja_call *call, const char *what, c
 
 bool jinja_expect_text(jinja_run *run, jinja_value v, const char *what, const jinja_text **out)
 {
+    if (v.kind == JINJA_TEXT) {
+        *out = v.as.text;
+        return true;
+    }
     if (v.kind == JINJA_UNDEFINED)
-        return jinja_fail_undefined(run, v);
-    if (v.kind != JINJA_TEXT)
-        return jinja_fail(run, "%s needs a string, not %s", what, jinja_type_name(v));
-    *out = v.as.text;
-    return true;
+        jinja_fail_undefined(run, v);
+    else
+        jinja_fail(run, "%s needs a string, not %s", what, jinja_type_name(v));
+    return false;
 }
 
 /* A number that may be left out. */
@@ -139,7 +142,7 @@ static bool filter_indent(jinja_run *run, const jinja_call *call, jinja_value *o
     const jinja_text *text;
     int64_t width = 4;
     jinja_builder b = {0};
-    if (!jinja_arguments(run, call, "indent", names, 0, given) || !jinja_to_text(run, call->self, &text))
+    if (!jinja_arguments(run, call, "indent", names, 0, given) || !jinja_expect_text(run, call->self, "indent", &text))
         return false;
     jinja_text margin = {.bytes = spaces, .trusted = true};
     if (given[0].kind == JINJA_TEXT) {
@@ -175,6 +178,8 @@ static bool filter_int(jinja_run *run, const jinja_call *call, jinja_value *out)
     double real = NAN;
     if (!jinja_arguments(run, call, "int", names, 0, &fallback))
         return false;
+    if (v.kind == JINJA_UNDEFINED)
+        return jinja_fail_undefined(run, v);
     if (v.kind == JINJA_FLOAT)
         real = v.as.number;
     else if (v.kind == JINJA_TEXT && !number_in_text(run, v.as.text, &real))
@@ -196,6 +201,8 @@ static bool filter_float(jinja_run *run, const jinja_call *call, jinja_value *ou
     double real;
     if (!jinja_arguments(run, call, "float", names, 0, &fallback))
         return false;
+    if (v.kind == JINJA_UNDEFINED)
+        return jinja_fail_undefined(run, v);
     if (jinja_is_number(v))
         *out = jinja_float(jinja_as_float(v));
     else if (v.kind == JINJA_TEXT && number_in_text(run, v.as.text, &real))
@@ -232,6 +239,12 @@ static bool filter_round(jinja_run *run, const jinja_call *call, jinja_value *ou
         return jinja_fail(run, "round's precision must be from -15 to 15");
     jinja_name method = given[1].kind == JINJA_TEXT ? (jinja_name){given[1].as.text->bytes, given[1].as.text->length}
                                                     : (jinja_name){"common", 6};
+    int64_t whole;
+    if (jinja_as_int(call->self, &whole) && precision >= 0 && jinja_name_is(method, "common")) {
+        *out = jinja_int(whole);
+        out->trusted = call->self.trusted;
+        return true;
+    }
     double scale = pow(10, (double)precision), n = jinja_as_float(call->self) * scale;
     if (jinja_name_is(method, "ceil"))
         n = ceil(n);

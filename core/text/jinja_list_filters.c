@@ -36,8 +36,9 @@ static bool merge_halves(jinja_run *run, keyed *list, size_t middle, size_t coun
     memcpy(scratch, list, middle * sizeof *list);
     size_t left = 0, right = middle, to = 0;
     while (left < middle && right < count) {
-        int order;
-        if (!jinja_order(run, list[right].key, scratch[left].key, "<", &order))
+        int order = 0;
+        bool missing = list[right].key.kind == JINJA_UNDEFINED && scratch[left].key.kind == JINJA_UNDEFINED;
+        if (!missing && !jinja_order(run, list[right].key, scratch[left].key, "<", &order))
             return false;
         bool right_first = order != 2 && (reverse ? order > 0 : order < 0);
         list[to++] = right_first ? list[right++] : scratch[left++];
@@ -90,7 +91,7 @@ static bool filter_sort(jinja_run *run, const jinja_call *call, jinja_value *out
 static bool pairs_of(jinja_run *run, jinja_value v, const char *what, jinja_values *pairs)
 {
     if (v.kind == JINJA_UNDEFINED)
-        return true;
+        return jinja_fail_undefined(run, v);
     if (v.kind != JINJA_DICT)
         return jinja_fail(run, "%s needs a mapping, not %s", what, jinja_type_name(v));
     for (size_t i = 0; i < v.as.dict->count; i++) {
@@ -105,7 +106,8 @@ static bool pairs_of(jinja_run *run, jinja_value v, const char *what, jinja_valu
 static bool filter_items(jinja_run *run, const jinja_call *call, jinja_value *out)
 {
     jinja_values pairs = {0};
-    return no_arguments(run, call, "items") && pairs_of(run, call->self, "items", &pairs) &&
+    return no_arguments(run, call, "items") &&
+           (call->self.kind == JINJA_UNDEFINED || pairs_of(run, call->self, "items", &pairs)) &&
            jinja_make_list(run, pairs.items, pairs.count, out);
 }
 
@@ -261,6 +263,12 @@ static bool filter_sum(jinja_run *run, const jinja_call *call, jinja_value *out)
 
 /* --- picking -------------------------------------------------------------------------------------------------------------- */
 
+/* What picking and mapping walk over: anything empty is nothing to them, none too. */
+static bool iterate_any(jinja_run *run, jinja_value v, const jinja_value **items, size_t *count)
+{
+    return jinja_iterate(run, jinja_truth(v) ? v : jinja_undefined(), items, count);
+}
+
 /* map(attribute=…, default=…), or map('filter', arguments…). */
 static bool map_attribute(jinja_run *run, const jinja_call *call, jinja_value *out)
 {
@@ -269,7 +277,7 @@ static bool map_attribute(jinja_run *run, const jinja_call *call, jinja_value *o
     const jinja_value *items;
     size_t count;
     jinja_values mapped = {0};
-    if (!jinja_arguments(run, call, "map", names, 1, given) || !jinja_iterate(run, call->self, &items, &count))
+    if (!jinja_arguments(run, call, "map", names, 1, given) || !iterate_any(run, call->self, &items, &count))
         return false;
     for (size_t i = 0; i < count; i++) {
         jinja_value item;
@@ -315,7 +323,7 @@ static bool filter_map(jinja_run *run, const jinja_call *call, jinja_value *out)
     if (call->count == 0)
         return map_attribute(run, call, out);
     const jinja_entry *entry = named_entry(run, call->arguments[0], false);
-    if (!entry || !jinja_iterate(run, call->self, &items, &count))
+    if (!entry || !iterate_any(run, call->self, &items, &count))
         return false;
     jinja_call each = {
         .arguments = call->arguments + 1, .count = call->count - 1, .named = call->named, .named_count = call->named_count};
@@ -337,7 +345,7 @@ static bool pick(jinja_run *run, const jinja_call *call, const char *what, bool 
     if (call->count < first)
         return jinja_fail(run, "%s needs the name of an attribute", what);
     const jinja_entry *test = call->count > first ? named_entry(run, call->arguments[first], true) : NULL;
-    if (run->status != BP_OK || !jinja_iterate(run, call->self, &items, &count))
+    if (run->status != BP_OK || !iterate_any(run, call->self, &items, &count))
         return false;
     jinja_call each = {.named = call->named, .named_count = call->named_count};
     if (test) {

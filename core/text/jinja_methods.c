@@ -183,6 +183,59 @@ static bool text_join(jinja_run *run, const jinja_call *call, jinja_value *out)
     return jinja_finish(run, &b, out);
 }
 
+/* What one field of a format stands for: "" the next argument, a number that one, a name the one of that name. */
+static bool format_field(jinja_run *run, const jinja_call *call, jinja_name field, size_t *next, jinja_value *out)
+{
+    size_t index = 0, digits = 0;
+    while (digits < field.length && digits < 4 && field.bytes[digits] >= '0' && field.bytes[digits] <= '9')
+        index = index * 10 + (size_t)(field.bytes[digits++] - '0');
+    if (field.length == 0)
+        index = (*next)++;
+    for (size_t i = 0; digits != field.length && i < call->named_count; i++) {
+        const jinja_text *name = call->named[i].key.as.text;
+        if (name->length == field.length && memcmp(name->bytes, field.bytes, field.length) == 0) {
+            *out = call->named[i].value;
+            return true;
+        }
+    }
+    if (digits != field.length || index >= call->count)
+        return jinja_fail(run, "format has no value for {%.*s}", (int)(field.length < 64 ? field.length : 64), field.bytes);
+    *out = call->arguments[index];
+    return true;
+}
+
+/* Fields without conversions and formats: {} {0} {name}, and {{ }} for brackets. */
+static bool text_format(jinja_run *run, const jinja_call *call, jinja_value *out)
+{
+    const jinja_text *text = call->self.as.text;
+    jinja_builder b = {0};
+    size_t next = 0;
+    for (size_t at = 0, end; at < text->length; at = end) {
+        char c = text->bytes[at];
+        for (end = at; end < text->length && text->bytes[end] != '{' && text->bytes[end] != '}';)
+            end++;
+        if (!jinja_steps(run, 1 + (end - at) / 16) || !jinja_put_slice(run, &b, text, at, end))
+            return false;
+        if (end > at)
+            continue;
+        if (at + 1 < text->length && text->bytes[at + 1] == c) {
+            end = at + 2;
+            if (!jinja_put_slice(run, &b, text, at, at + 1))
+                return false;
+            continue;
+        }
+        const char *close = c == '{' ? memchr(text->bytes + at, '}', text->length - at) : NULL;
+        if (!close)
+            return jinja_fail(run, "format has a single bracket");
+        jinja_value value;
+        jinja_name field = {text->bytes + at + 1, (size_t)(close - text->bytes) - at - 1};
+        if (!format_field(run, call, field, &next, &value) || !jinja_put_value(run, &b, value))
+            return false;
+        end = (size_t)(close - text->bytes) + 1;
+    }
+    return jinja_finish(run, &b, out);
+}
+
 static bool text_upper(jinja_run *run, const jinja_call *call, jinja_value *out)
 {
     return no_arguments(run, call, "upper") && jinja_change_case(run, call->self.as.text, CASE_UPPER, out);
@@ -195,7 +248,7 @@ static bool text_lower(jinja_run *run, const jinja_call *call, jinja_value *out)
 
 static bool text_title(jinja_run *run, const jinja_call *call, jinja_value *out)
 {
-    return no_arguments(run, call, "title") && jinja_change_case(run, call->self.as.text, CASE_TITLE, out);
+    return no_arguments(run, call, "title") && jinja_change_case(run, call->self.as.text, CASE_WORDS, out);
 }
 
 static bool text_capitalize(jinja_run *run, const jinja_call *call, jinja_value *out)
@@ -351,6 +404,7 @@ static const jinja_entry text_methods[] = {
     {"title", text_title},
     {"capitalize", text_capitalize},
     {"isdigit", text_isdigit},
+    {"format", text_format},
     {NULL, NULL},
 };
 static const jinja_entry list_methods[] = {{"index", list_index}, {"count", list_count}, {NULL, NULL}};

@@ -156,6 +156,12 @@ bool jinja_split(jinja_run *run, const jinja_text *text, const jinja_text *separ
     return push_slice(run, &parts, text, from, text->length) && jinja_make_list(run, parts.items, parts.count, out);
 }
 
+static bool is_letter(int32_t code)
+{
+    utf8proc_category_t category = utf8proc_category(code);
+    return category >= UTF8PROC_CATEGORY_LU && category <= UTF8PROC_CATEGORY_LO;
+}
+
 /* The character in the case that its place in the text asks for; *begins: it begins a word, and then whether the next does. */
 static int32_t change_character(int32_t code, jinja_case how, bool *begins)
 {
@@ -168,6 +174,8 @@ static int32_t change_character(int32_t code, jinja_case how, bool *begins)
     case CASE_CAPITALIZE:
         *begins = false;
         break;
+    /* str.title: words are runs of letters. */
+    case CASE_WORDS: *begins = !is_letter(code); break;
     /* Jinja's title: words end at blanks, hyphens and opening brackets. */
     case CASE_TITLE:
         *begins = jinja_is_space(code) || (code < 0x80 && code > 0 && strchr("-({[<", code));

@@ -30,7 +30,7 @@ KIND_TEST(boolean, v.kind == JINJA_BOOL)
 KIND_TEST(true, v.kind == JINJA_BOOL && v.as.truth)
 KIND_TEST(false, v.kind == JINJA_BOOL && !v.as.truth)
 KIND_TEST(mapping, v.kind == JINJA_DICT)
-KIND_TEST(callable, v.kind == JINJA_CALLABLE)
+KIND_TEST(callable, v.kind == JINJA_CALLABLE || v.kind == JINJA_UNDEFINED) /* as Python finds Jinja's Undefined */
 KIND_TEST(sequence, v.kind == JINJA_TEXT || jinja_is_list(v) || v.kind == JINJA_DICT || v.kind == JINJA_UNDEFINED)
 KIND_TEST(iterable, v.kind == JINJA_TEXT || jinja_is_list(v) || v.kind == JINJA_DICT || v.kind == JINJA_UNDEFINED ||
                         v.kind == JINJA_LOOP)

@@ -305,7 +305,7 @@ static int order_text(const jinja_text *a, const jinja_text *b)
 {
     size_t shorter = a->length < b->length ? a->length : b->length;
     int order = memcmp(a->bytes, b->bytes, shorter); /* of UTF-8: the order of the characters */
-    return order ? order : a->length < b->length ? -1 : a->length > b->length;
+    return order < 0 ? -1 : order > 0 ? 1 : a->length < b->length ? -1 : a->length > b->length;
 }
 
 static bool order_lists(jinja_run *run, const jinja_list *a, const jinja_list *b, const char *op, int *out)

@@ -265,6 +265,9 @@ static void statements_have_jinjas_scopes(void **state)
     expect("{% for x in [] %}a{% else %}none{% endfor %}{% for x in [1, 2, 3] %}{% if x == 2 %}{% break %}{% endif %}{{ x "
            "}}{% endfor %}",
            "none1");
+    expect("{% for x in [1, 2] %}{% break %}{% else %}a{% endfor %}{% for x in [1, 2] %}{% if x == 2 %}{% break %}{% endif "
+           "%}{% else %}b{% endfor %}",
+           "a");
     expect("{% for x in [1, 2, 3] %}{% if x == 2 %}{% continue %}{% endif %}{{ x }}{{ loop.previtem }}{{ loop.nextitem "
            "}}{% endfor %}",
            "1232");
@@ -299,6 +302,11 @@ static void the_library_is_that_of_jinja(void **state)
            "1}}]|map(attribute='a.b')|list }} "
            "{{ ['a', 'b']|map('upper')|join(',') }} {{ [0, 1]|reject|list }} {{ [{'a': 1}, {}]|rejectattr('a')|list }}",
            "[1, 3] [{'a': 2}] [1] A,B [0] [{}]");
+    expect("{{ '<{}|{}{k}{{}}>'.format(1, 'b', k=none) }}{{ none|selectattr('a')|list }}{{ 0|map('upper')|list }}",
+           "<1|bNone{}>[][]");
+    expect("{{ \"it's\".title() }} {{ \"it's\"|title }} {{ 7|round }} {{ 5|round(1, 'floor') }}", "It'S It's 7 5.0");
+    expect("{{ ['b', 'A', 'c']|sort(reverse=true) }}{{ ['A', 'c']|max }}{{ 'a' < 'c' }}{{ x|items }}",
+           "['c', 'b', 'A']cTrue[]");
     expect("{{ [1, 2]|first }}{{ 'abc'|last }}{{ [1, 2]|sum }}{{ [4, 3]|min }}{{ [4, 3]|max }}{{ 'ab'|reverse }}{{ {'a': "
            "1}|length }}{{ '\xC3\xA9'|count }}",
            "1c334ba11");
@@ -367,6 +375,9 @@ static void mistakes_at_run_time_are_errors_with_their_line(void **state)
     refuse("{{ 'x' | trim(nonsense=1) }}", "takes no argument nonsense");
     refuse("{% macro m() %}{% endmacro %}{{ m(1) }}", "takes not more than 0 arguments");
     refuse("{{ range(1000000) }}", "more than 100000");
+    refuse("{{ x|int }}", "'x' is undefined");
+    refuse("{{ tools[1:] }}", "cannot be sliced");
+    refuse("{{ 1|indent }}", "indent needs a string");
     refuse("{{ [1][::0] }}", "step cannot be zero");
     refuse("{{ undefined | tojson }}", "'undefined' is undefined");
 }
