@@ -1,6 +1,6 @@
 /* engine: answers over bp_engine_api, with the device and the files played by the test (tests/support/fake_engine.h).
  * Whatever a step is made of, every request gets the answer that it gets alone. */
-#include "../support/fake_engine.h"
+#include "support/fake_engine.h"
 
 #include <setjmp.h>
 #include <stdarg.h>

@@ -1,6 +1,6 @@
 /* engine: what goes wrong ends the requests it concerns, with a reason, and nothing else. Cancelling, deadlines, limits,
  * devices that fail, files that change, readers that stop, shutting down; devices and files are played by the test. */
-#include "../support/fake_engine.h"
+#include "support/fake_engine.h"
 
 #include <setjmp.h>
 #include <stdarg.h>
