@@ -46,7 +46,7 @@ static int run(const cli_values *values)
         else if (start(&s, &selection, values, &error) != BP_OK)
             code = cli_fail(&error);
         else
-            code = serve(&s, 0);
+            code = serve(&s, &(serve_options){0});
     }
     session_end(&s);
     return code;

@@ -57,7 +57,7 @@ static int run(const cli_values *values)
         else if (start(&s, &selection, values, &error) != BP_OK)
             code = cli_fail(&error);
         else
-            code = serve(&s, DRAIN_SECONDS * UINT64_C(1000000000));
+            code = serve(&s, &(serve_options){.drain_ns = DRAIN_SECONDS * UINT64_C(1000000000)});
     }
     session_end(&s);
     return code;

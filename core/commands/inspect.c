@@ -1,6 +1,7 @@
 /* inspect: what a model file is, and the memory that it needs, without loading it. */
 #include "commands/commands.h"
 
+#include "model/dtype.h"
 #include "model/model.h"
 
 #include <inttypes.h>
@@ -15,19 +16,6 @@ static const cli_option options[] = {
     {.name = "tensors", .letter = 't', .help = "list every tensor"},
     {.name = "template", .help = "print the chat template and nothing else"},
     {0}};
-
-static const char *dtype_name(uint32_t dtype)
-{
-    switch (dtype) {
-#define NAME(name, gguf, elements, bytes) \
-    case gguf: \
-        return #name;
-        BP_DTYPES(NAME)
-#undef NAME
-    default:
-        return "?";
-    }
-}
 
 static double mebibytes(uint64_t bytes)
 {

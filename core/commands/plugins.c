@@ -63,18 +63,14 @@ static bp_status find(plugins *p, const char *name, const plugin **out, bp_error
 }
 
 static const char page_head[] =
-    "# Configuration reference\n\n"
-    "Printed by `backplane plugins --markdown cpu repl batch` from the tables that the program itself reads; a test "
-    "compares\n"
-    "the two. The README explains a configuration line by line, and config/ holds examples.\n\n"
-    "A configuration is one YAML file with the sections `backends`, `models` and `frontends`, each a mapping of names to\n"
-    "what they stand for, and the keys of the next section. Names are 1 to 63 of A-Z, a-z, 0-9, `.`, `_`, `:`, `/` and "
-    "`-`.\n"
-    "Unknown and duplicate keys, wrong types and values out of range are errors with line and column.\n\n"
+    "` from the tables that the program itself reads; a test\n"
+    "compares the two. The README explains a configuration line by line, and config/ holds examples.\n\n"
+    "A configuration is one YAML file with the sections `backends`, `models` and `frontends`, each a mapping of names\n"
+    "to what they stand for, and the keys of the next section. Names are 1 to 63 of A-Z, a-z, 0-9, `.`, `_`, `:`, `/`\n"
+    "and `-`. Unknown and duplicate keys, wrong types and values out of range are errors with line and column.\n\n"
     "- A relative path is relative to the file that holds it.\n"
-    "- In values `${NAME}` is an environment variable, `${NAME:-text}` is `text` where it is unset or empty, and `$$` is "
-    "a\n"
-    "  dollar sign.\n"
+    "- In values `${NAME}` is an environment variable, `${NAME:-text}` is `text` where it is unset or empty, and `$$`\n"
+    "  is a dollar sign.\n"
     "- Sizes are written 512, 64KiB, 2GiB or 1.5GB.\n\n"
     "`backplane check FILE` says what is wrong with a file, and starts nothing.\n\n"
     "## Top level\n\n"
@@ -84,16 +80,19 @@ static const char page_models[] =
     "\n## Models\n\n"
     "`models: { NAME: { file: PATH, … } }`. `aliases` is a list of further names that requests may use.\n\n";
 
-static const char page_plugins[] = "\n## Backends and frontends\n\n"
-                                   "`backends: { NAME: { plugin: PLUGIN, … } }`, and `frontends` alike. PLUGIN is a "
-                                   "plugin's name, or the path of its file,\n"
-                                   "which is told from a name by its slash. The other keys are the plugin's own.\n";
+static const char page_plugins[] =
+    "\n## Backends and frontends\n\n"
+    "`backends: { NAME: { plugin: PLUGIN, … } }`, and `frontends` alike. PLUGIN is a plugin's name, or the path of its\n"
+    "file, which is told from a name by its slash. The other keys are the plugin's own.\n";
 
 static bool print_reference(const plugin *const *named, size_t count, buffer *out)
 {
-    bool good = buffer_text(out, page_head) && options_print_markdown(config_top_options, out) &&
-                buffer_text(out, page_models) && options_print_markdown(config_model_options, out) &&
-                buffer_text(out, page_plugins);
+    bool good = buffer_text(out, "# Configuration reference\n\nPrinted by `backplane plugins --markdown");
+    for (size_t i = 0; i < count && good; i++)
+        good = buffer_format(out, " %s", named[i]->name);
+    good = good && buffer_text(out, page_head) && options_print_markdown(config_top_options, out) &&
+           buffer_text(out, page_models) && options_print_markdown(config_model_options, out) &&
+           buffer_text(out, page_plugins);
     for (size_t i = 0; i < count && good; i++)
         good = buffer_format(out, "\n### The %s `%s`\n\n%s\n\n", plugins_kind_name(named[i]->kind), named[i]->name,
                              named[i]->summary) &&

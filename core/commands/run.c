@@ -49,7 +49,7 @@ static int run(const cli_values *values)
     int code = CLI_FAILED;
     if (status == BP_OK) {
         load_eager(&s);
-        code = serve(&s, (uint64_t)drain * 1000000000u);
+        code = serve(&s, &(serve_options){.drain_ns = (uint64_t)drain * 1000000000u, .stop_is_success = true});
     } else {
         cli_fail(&error);
     }

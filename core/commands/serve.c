@@ -21,7 +21,7 @@ typedef struct server {
     session *session;
     served *frontends;
     size_t count;
-    uint64_t drain_ns;
+    const serve_options *options;
     int wake[2]; /* a pipe: 's' from the signal handler, 'q' once every frontend has returned */
     pthread_t watcher;
 } server;
@@ -67,7 +67,7 @@ static void *watch(void *user)
     if (await_word(v->wake[0]) == 'q')
         return NULL;
     log_line(BP_LOG_INFO, "stopping; a second signal stops at once");
-    if (!engine_drain(v->session->engine, v->drain_ns))
+    if (!engine_drain(v->session->engine, v->options->drain_ns))
         log_line(BP_LOG_WARN, "requests were cut short: the time to drain was over");
     for (size_t i = 0; i < v->count; i++)
         v->frontends[i].entry->loaded->frontend.stop(v->frontends[i].frontend);
@@ -156,9 +156,9 @@ static size_t run_frontends(server *v)
     return failed;
 }
 
-int serve(session *s, uint64_t drain_ns)
+int serve(session *s, const serve_options *options)
 {
-    server v = {.session = s, .drain_ns = drain_ns};
+    server v = {.session = s, .options = options};
     v.frontends = arena_array(s->memory, s->config->frontend_count + 1, sizeof *v.frontends);
     if (!v.frontends || !start_watching(&v)) {
         log_line(BP_LOG_ERROR, "no memory or descriptors to serve with");
@@ -169,5 +169,7 @@ int serve(session *s, uint64_t drain_ns)
     stop_watching(&v);
     for (size_t i = 0; i < v.count; i++)
         v.frontends[i].entry->loaded->frontend.close(v.frontends[i].frontend);
+    if (v.count && signals_seen && options->stop_is_success)
+        return CLI_DONE;
     return failed ? CLI_FAILED : CLI_DONE;
 }

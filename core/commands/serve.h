@@ -1,6 +1,6 @@
 /* serve: a session's frontends at work, until the last of them is done or a signal ends them.
  *
- * SIGINT and SIGTERM drain: the engine refuses new requests, those that run have `drain_ns` to finish, then frontends are
+ * SIGINT and SIGTERM drain: the engine refuses new requests, those that run have drain_ns to finish, then frontends are
  * stopped. A second signal ends the process at once. A frontend that takes SIGINT for itself installs a handler of its own
  * while it runs and puts this one back.
  *
@@ -10,8 +10,13 @@
 
 #include "commands/session.h"
 
+typedef struct serve_options {
+    uint64_t drain_ns;
+    bool stop_is_success; /* after a signal the exit code is CLI_DONE, whatever frontends say of what it cut short */
+} serve_options;
+
 /* After session_start. Returns the exit code: CLI_FAILED where no frontend opened or one ended with an error, which is
  * logged. Once in a process. */
-int serve(session *s, uint64_t drain_ns);
+int serve(session *s, const serve_options *options);
 
 #endif
