@@ -106,7 +106,8 @@ struct jinja_missing {
 typedef enum jinja_node_kind {
     /* expressions */
     NODE_CONST, NODE_NAME, NODE_LIST, NODE_TUPLE, NODE_DICT, NODE_ATTRIBUTE, NODE_ITEM, NODE_SLICE, NODE_CALL, NODE_FILTER,
-    NODE_TEST, NODE_NOT, NODE_NEGATE, NODE_PLUS, NODE_BINARY, NODE_AND, NODE_OR, NODE_COMPARE, NODE_CONDITIONAL, NODE_CONCAT,
+    NODE_TEST, NODE_NOT, NODE_NEGATE, NODE_PLUS, NODE_BINARY, NODE_AND, NODE_OR, NODE_COMPARE, NODE_CONDITIONAL,
+    NODE_CONCAT,
     /* statements */
     NODE_BODY, NODE_OUTPUT, NODE_IF, NODE_FOR, NODE_SET, NODE_SET_BLOCK, NODE_MACRO, NODE_BREAK, NODE_CONTINUE
 } jinja_node_kind;
@@ -193,14 +194,14 @@ bool parser_expect(jinja_parser *p, uint8_t kind, const char *what);
 jinja_name parser_name(jinja_parser *p, const char *what); /* .bytes NULL after parser_fail */
 bool parser_enter(jinja_parser *p); /* parser_leave after success */
 void parser_leave(jinja_parser *p);
-jinja_node *parser_node(jinja_parser *p, jinja_node_kind kind, const jinja_node *a, const jinja_node *b, const jinja_node *c);
+jinja_node *parser_node(jinja_parser *p, jinja_node_kind kind, const jinja_node *a, const jinja_node *b,
+                        const jinja_node *c);
 bool parser_push(jinja_parser *p, jinja_nodes *nodes, const jinja_node *node);
 bool parser_seal(jinja_parser *p, jinja_nodes *nodes, jinja_node *into); /* always empties *nodes */
 const jinja_node *parse_expression(jinja_parser *p);
 const jinja_node *parse_without_condition(jinja_parser *p); /* no `x if y` at its top, which a loop's filter looks like */
 /* An expression or a tuple without parentheses of what `one` parses. */
 const jinja_node *parse_tuple(jinja_parser *p, const jinja_node *(*one)(jinja_parser *));
-const jinja_node *parse_primary(jinja_parser *p);
 const jinja_node *parse_string_literal(jinja_parser *p); /* these three at a token of their kind */
 const jinja_node *parse_integer_literal(jinja_parser *p);
 const jinja_node *parse_real_literal(jinja_parser *p);
@@ -264,7 +265,10 @@ static inline jinja_value jinja_undefined(void) { return (jinja_value){.kind = J
 static inline jinja_value jinja_bool(bool truth) { return (jinja_value){.kind = JINJA_BOOL, .as.truth = truth}; }
 static inline jinja_value jinja_int(int64_t n) { return (jinja_value){.kind = JINJA_INT, .as.integer = n}; }
 static inline jinja_value jinja_float(double n) { return (jinja_value){.kind = JINJA_FLOAT, .as.number = n}; }
-static inline jinja_value jinja_from_text(const jinja_text *text) { return (jinja_value){.kind = JINJA_TEXT, .as.text = text}; }
+static inline jinja_value jinja_from_text(const jinja_text *text)
+{
+    return (jinja_value){.kind = JINJA_TEXT, .as.text = text};
+}
 bool jinja_make_text(jinja_run *run, const char *bytes, size_t length, bool trusted, jinja_value *out); /* borrows bytes */
 bool jinja_make_missing(jinja_run *run, const char *owner, jinja_name name, jinja_value *out);
 bool jinja_make_list(jinja_run *run, const jinja_value *items, size_t count, jinja_value *out); /* borrows items */
@@ -279,7 +283,10 @@ typedef struct jinja_values {
 bool jinja_push(jinja_run *run, jinja_values *values, jinja_value value);
 
 /* Asking values. */
-static inline bool jinja_is_number(jinja_value v) { return v.kind == JINJA_BOOL || v.kind == JINJA_INT || v.kind == JINJA_FLOAT; }
+static inline bool jinja_is_number(jinja_value v)
+{
+    return v.kind == JINJA_BOOL || v.kind == JINJA_INT || v.kind == JINJA_FLOAT;
+}
 static inline bool jinja_is_list(jinja_value v) { return v.kind == JINJA_LIST || v.kind == JINJA_TUPLE; }
 const char *jinja_type_name(jinja_value v); /* Python's: "str" */
 bool jinja_truth(jinja_value v);
@@ -309,7 +316,6 @@ bool jinja_put(jinja_run *run, jinja_builder *b, const char *bytes, size_t lengt
 bool jinja_put_slice(jinja_run *run, jinja_builder *b, const jinja_text *text, size_t from, size_t to);
 bool jinja_put_text(jinja_run *run, jinja_builder *b, const jinja_text *text);
 bool jinja_put_value(jinja_run *run, jinja_builder *b, jinja_value v); /* as str() does */
-bool jinja_put_repr(jinja_run *run, jinja_builder *b, jinja_value v);
 bool jinja_finish(jinja_run *run, jinja_builder *b, jinja_value *out);
 bool jinja_slice_text(jinja_run *run, const jinja_text *text, size_t from, size_t to, jinja_value *out);
 bool jinja_to_text(jinja_run *run, jinja_value v, const jinja_text **out); /* str() */
@@ -335,7 +341,6 @@ bool jinja_slice(jinja_run *run, jinja_value v, const jinja_value bounds[3], jin
 
 /* Evaluation. */
 bool jinja_eval(jinja_run *run, const jinja_node *node, jinja_scope *scope, jinja_value *out);
-bool jinja_call_value(jinja_run *run, jinja_value callee, const jinja_call *call, jinja_value *out);
 bool jinja_bind(jinja_run *run, jinja_scope *scope, jinja_name name, jinja_value value);
 jinja_scope *jinja_scope_new(jinja_run *run, jinja_scope *parent);
 

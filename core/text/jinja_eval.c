@@ -101,7 +101,7 @@ static bool eval_conditional(jinja_run *run, const jinja_node *node, jinja_scope
     return true;
 }
 
-/* --- calls ---------------------------------------------------------------------------------------------------------------- */
+/* --- calls ------------------------------------------------------------------------------------------------------------ */
 
 typedef struct argument_list {
     jinja_values positional;
@@ -170,7 +170,7 @@ static bool eval_arguments(jinja_run *run, const jinja_node *node, jinja_scope *
     return true;
 }
 
-bool jinja_call_value(jinja_run *run, jinja_value callee, const jinja_call *call, jinja_value *out)
+static bool call_value(jinja_run *run, jinja_value callee, const jinja_call *call, jinja_value *out)
 {
     if (callee.kind == JINJA_UNDEFINED)
         return jinja_fail_undefined(run, callee);
@@ -187,7 +187,7 @@ bool jinja_call_value(jinja_run *run, jinja_value callee, const jinja_call *call
 static bool eval_call(jinja_run *run, const jinja_node *node, jinja_scope *scope, jinja_value callee, jinja_value *out)
 {
     jinja_call call = {0};
-    return eval_arguments(run, node, scope, &call) && jinja_call_value(run, callee, &call, out);
+    return eval_arguments(run, node, scope, &call) && call_value(run, callee, &call, out);
 }
 
 /* A filter, or a test, which gives a boolean. */

@@ -119,7 +119,7 @@ static jinja_flow exec_if(jinja_run *run, const jinja_node *node, jinja_scope *s
     return node->item_count % 2 ? jinja_exec(run, node->items[node->item_count - 1], scope) : FLOW_NEXT;
 }
 
-/* --- loops ---------------------------------------------------------------------------------------------------------------- */
+/* --- loops ------------------------------------------------------------------------------------------------------------ */
 
 /* Keeps of items[count] those for which the loop's own `if` holds. */
 static bool filter_items(jinja_run *run, const jinja_node *node, jinja_scope *scope, const jinja_value **items,
@@ -179,7 +179,7 @@ static jinja_flow exec_for(jinja_run *run, const jinja_node *node, jinja_scope *
     return node->b && !completed ? jinja_exec(run, node->b, scope) : FLOW_NEXT;
 }
 
-/* --- macros --------------------------------------------------------------------------------------------------------------- */
+/* --- macros ----------------------------------------------------------------------------------------------------------- */
 
 static bool exec_macro(jinja_run *run, const jinja_node *node, jinja_scope *scope)
 {
@@ -255,7 +255,7 @@ bool jinja_call_macro(jinja_run *run, const jinja_callable *macro, const jinja_c
     return ok;
 }
 
-/* --- all ------------------------------------------------------------------------------------------------------------------ */
+/* --- all -------------------------------------------------------------------------------------------------------------- */
 
 static jinja_flow exec_body(jinja_run *run, const jinja_node *node, jinja_scope *scope)
 {

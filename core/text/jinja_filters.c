@@ -4,7 +4,7 @@
 #include <math.h>
 #include <string.h>
 
-/* --- arguments ------------------------------------------------------------------------------------------------------------ */
+/* --- arguments -------------------------------------------------------------------------------------------------------- */
 
 bool jinja_arguments(jinja_run *run, const jinja_call *call, const char *what, const char *const *names, size_t required,
                      jinja_value *out)
@@ -59,7 +59,7 @@ static bool no_arguments(jinja_run *run, const jinja_call *call, const char *wha
     return jinja_arguments(run, call, what, none, 0, &unused);
 }
 
-/* --- text ----------------------------------------------------------------------------------------------------------------- */
+/* --- text ------------------------------------------------------------------------------------------------------------- */
 
 static bool filter_trim(jinja_run *run, const jinja_call *call, jinja_value *out)
 {
@@ -157,7 +157,7 @@ static bool filter_indent(jinja_run *run, const jinja_call *call, jinja_value *o
     return put_indented(run, &b, text, &margin, jinja_truth(given[1]), jinja_truth(given[2])) && jinja_finish(run, &b, out);
 }
 
-/* --- numbers -------------------------------------------------------------------------------------------------------------- */
+/* --- numbers ---------------------------------------------------------------------------------------------------------- */
 
 /* The number that a string spells, with blanks around it; false where it spells none. */
 static bool number_in_text(jinja_run *run, const jinja_text *text, double *out)
@@ -259,7 +259,7 @@ static bool filter_round(jinja_run *run, const jinja_call *call, jinja_value *ou
     return true;
 }
 
-/* --- any value ------------------------------------------------------------------------------------------------------------ */
+/* --- any value -------------------------------------------------------------------------------------------------------- */
 
 static bool filter_length(jinja_run *run, const jinja_call *call, jinja_value *out)
 {

@@ -20,7 +20,7 @@ bool jinja_parse_float(const char *bytes, size_t length, double *out)
     return number;
 }
 
-/* --- in ------------------------------------------------------------------------------------------------------------------- */
+/* --- in --------------------------------------------------------------------------------------------------------------- */
 
 static bool list_from_json(jinja_run *run, const json_t *json, jinja_value *out)
 {
@@ -113,7 +113,7 @@ bool jinja_messages_from_json(jinja_run *run, const json_t *json, jinja_value *o
     return true;
 }
 
-/* --- out ------------------------------------------------------------------------------------------------------------------ */
+/* --- out -------------------------------------------------------------------------------------------------------------- */
 
 typedef struct json_style {
     int64_t indent;       /* -1: on one line */

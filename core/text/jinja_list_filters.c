@@ -15,7 +15,7 @@ static bool is_given(jinja_value v)
     return v.kind != JINJA_ABSENT && v.kind != JINJA_NONE;
 }
 
-/* --- order ---------------------------------------------------------------------------------------------------------------- */
+/* --- order ------------------------------------------------------------------------------------------------------------ */
 
 typedef struct keyed {
     jinja_value key, item;
@@ -86,7 +86,7 @@ static bool filter_sort(jinja_run *run, const jinja_call *call, jinja_value *out
            sorted(run, items, count, given[2], !jinja_truth(given[1]), jinja_truth(given[0]), out);
 }
 
-/* --- dicts ---------------------------------------------------------------------------------------------------------------- */
+/* --- dicts ------------------------------------------------------------------------------------------------------------ */
 
 static bool pairs_of(jinja_run *run, jinja_value v, const char *what, jinja_values *pairs)
 {
@@ -123,7 +123,7 @@ static bool filter_dictsort(jinja_run *run, const jinja_call *call, jinja_value 
     return sorted(run, pairs.items, pairs.count, jinja_int(by_value), !jinja_truth(given[0]), jinja_truth(given[2]), out);
 }
 
-/* --- lists ---------------------------------------------------------------------------------------------------------------- */
+/* --- lists ------------------------------------------------------------------------------------------------------------ */
 
 static bool filter_list(jinja_run *run, const jinja_call *call, jinja_value *out)
 {
@@ -261,7 +261,7 @@ static bool filter_sum(jinja_run *run, const jinja_call *call, jinja_value *out)
     return true;
 }
 
-/* --- picking -------------------------------------------------------------------------------------------------------------- */
+/* --- picking ---------------------------------------------------------------------------------------------------------- */
 
 /* What picking and mapping walk over: anything empty is nothing to them, none too. */
 static bool iterate_any(jinja_run *run, jinja_value v, const jinja_value **items, size_t *count)

@@ -24,7 +24,7 @@ static bool verdict(jinja_value *out, bool truth)
     return true;
 }
 
-/* --- strings -------------------------------------------------------------------------------------------------------------- */
+/* --- strings ---------------------------------------------------------------------------------------------------------- */
 
 static bool strip(jinja_run *run, const jinja_call *call, const char *what, bool left, bool right, jinja_value *out)
 {
@@ -266,7 +266,7 @@ static bool text_isdigit(jinja_run *run, const jinja_call *call, jinja_value *ou
     return no_arguments(run, call, "isdigit") && jinja_steps(run, 1 + text->length / 16) && verdict(out, digits);
 }
 
-/* --- lists and dicts ------------------------------------------------------------------------------------------------------ */
+/* --- lists and dicts -------------------------------------------------------------------------------------------------- */
 
 static bool list_index(jinja_run *run, const jinja_call *call, jinja_value *out)
 {
@@ -343,7 +343,7 @@ static bool dict_values(jinja_run *run, const jinja_call *call, jinja_value *out
     return jinja_make_list(run, values, dict->count, out);
 }
 
-/* --- loops ---------------------------------------------------------------------------------------------------------------- */
+/* --- loops ------------------------------------------------------------------------------------------------------------ */
 
 static bool loop_cycle(jinja_run *run, const jinja_call *call, jinja_value *out)
 {

@@ -144,7 +144,7 @@ bool parser_seal(jinja_parser *p, jinja_nodes *nodes, jinja_node *into)
     return ok;
 }
 
-/* --- statements ----------------------------------------------------------------------------------------------------------- */
+/* --- statements ------------------------------------------------------------------------------------------------------- */
 
 static const jinja_node *parse_body(jinja_parser *p, const char *const *ends);
 

@@ -4,7 +4,7 @@
 
 #include <string.h>
 
-/* --- primaries ------------------------------------------------------------------------------------------------------------ */
+/* --- primaries -------------------------------------------------------------------------------------------------------- */
 
 /* true, false and none in both spellings, or NODE_NAME. */
 static const jinja_node *parse_name(jinja_parser *p)
@@ -96,7 +96,7 @@ static const jinja_node *parse_parentheses(jinja_parser *p)
     return node && parser_expect(p, ')', "\")\"") ? node : NULL;
 }
 
-const jinja_node *parse_primary(jinja_parser *p)
+static const jinja_node *parse_primary(jinja_parser *p)
 {
     switch (p->token->kind) {
     case TOKEN_NAME:
@@ -121,7 +121,7 @@ const jinja_node *parse_primary(jinja_parser *p)
     }
 }
 
-/* --- postfix -------------------------------------------------------------------------------------------------------------- */
+/* --- postfix ---------------------------------------------------------------------------------------------------------- */
 
 /* One argument of a call, at its place in the list. */
 static bool parse_argument(jinja_parser *p, jinja_argument *argument)
@@ -319,7 +319,7 @@ const jinja_node *parse_filters(jinja_parser *p, const jinja_node *node)
     return node;
 }
 
-/* --- operators ------------------------------------------------------------------------------------------------------------ */
+/* --- operators -------------------------------------------------------------------------------------------------------- */
 
 static const jinja_node *parse_unary(jinja_parser *p, bool filters)
 {

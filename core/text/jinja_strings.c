@@ -162,7 +162,8 @@ static bool is_letter(int32_t code)
     return category >= UTF8PROC_CATEGORY_LU && category <= UTF8PROC_CATEGORY_LO;
 }
 
-/* The character in the case that its place in the text asks for; *begins: it begins a word, and then whether the next does. */
+/* The character in the case that its place in the text asks for; *begins: whether it begins a word, and then
+ * whether the next does. */
 static int32_t change_character(int32_t code, jinja_case how, bool *begins)
 {
     bool first = *begins;
@@ -175,7 +176,9 @@ static int32_t change_character(int32_t code, jinja_case how, bool *begins)
         *begins = false;
         break;
     /* str.title: words are runs of letters. */
-    case CASE_WORDS: *begins = !is_letter(code); break;
+    case CASE_WORDS:
+        *begins = !is_letter(code);
+        break;
     /* Jinja's title: words end at blanks, hyphens and opening brackets. */
     case CASE_TITLE:
         *begins = jinja_is_space(code) || (code < 0x80 && code > 0 && strchr("-({[<", code));

@@ -19,7 +19,7 @@ bool jinja_trusted(const jinja_text *text, size_t at)
     return text->marks ? text->marks[at] : text->trusted;
 }
 
-/* --- building ------------------------------------------------------------------------------------------------------------- */
+/* --- building --------------------------------------------------------------------------------------------------------- */
 
 /* Room for `more` bytes, in the arena: the marks lie behind the bytes. */
 static bool grow(jinja_run *run, jinja_builder *b, size_t more)
@@ -121,7 +121,7 @@ bool jinja_slice_text(jinja_run *run, const jinja_text *text, size_t from, size_
     return true;
 }
 
-/* --- printing ------------------------------------------------------------------------------------------------------------- */
+/* --- printing --------------------------------------------------------------------------------------------------------- */
 
 /* The fewest digits that read back as `n`: digits[] without a point, and the exponent of the first. Nothing here depends on
  * the locale's decimal sign. */
@@ -183,7 +183,8 @@ static bool put_number(jinja_run *run, jinja_builder *b, jinja_value v)
     return put_word(run, b, text, v.trusted);
 }
 
-/* What Python's repr escapes as \x, \u or \U: control, format, unassigned and private characters, and all blanks but one. */
+/* What Python's repr escapes as \x, \u or \U: control, format, unassigned and private characters, and all blanks but
+ * one. */
 static bool is_printable(int32_t code)
 {
     switch (utf8proc_category(code)) {
@@ -238,12 +239,14 @@ static bool put_quoted(jinja_run *run, jinja_builder *b, const jinja_text *text)
     return jinja_put_slice(run, b, text, from, text->length) && jinja_put(run, b, &quote, 1, false);
 }
 
+static bool put_repr(jinja_run *run, jinja_builder *b, jinja_value v);
+
 static bool put_list(jinja_run *run, jinja_builder *b, jinja_value v)
 {
     const jinja_list *list = v.as.list;
     bool tuple = v.kind == JINJA_TUPLE, ok = put_word(run, b, tuple ? "(" : "[", false);
     for (size_t i = 0; ok && i < list->count; i++)
-        ok = (i == 0 || put_word(run, b, ", ", false)) && jinja_put_repr(run, b, list->items[i]);
+        ok = (i == 0 || put_word(run, b, ", ", false)) && put_repr(run, b, list->items[i]);
     return ok && put_word(run, b, !tuple ? "]" : list->count == 1 ? ",)" : ")", false);
 }
 
@@ -251,12 +254,12 @@ static bool put_dict(jinja_run *run, jinja_builder *b, const jinja_dict *dict)
 {
     bool ok = put_word(run, b, "{", false);
     for (size_t i = 0; ok && i < dict->count; i++)
-        ok = (i == 0 || put_word(run, b, ", ", false)) && jinja_put_repr(run, b, dict->pairs[i].key) &&
-             put_word(run, b, ": ", false) && jinja_put_repr(run, b, dict->pairs[i].value);
+        ok = (i == 0 || put_word(run, b, ", ", false)) && put_repr(run, b, dict->pairs[i].key) &&
+             put_word(run, b, ": ", false) && put_repr(run, b, dict->pairs[i].value);
     return ok && put_word(run, b, "}", false);
 }
 
-bool jinja_put_repr(jinja_run *run, jinja_builder *b, jinja_value v)
+static bool put_repr(jinja_run *run, jinja_builder *b, jinja_value v)
 {
     if (!jinja_steps(run, 1))
         return false;
@@ -293,7 +296,7 @@ bool jinja_put_value(jinja_run *run, jinja_builder *b, jinja_value v)
 {
     if (v.kind == JINJA_TEXT)
         return jinja_put_text(run, b, v.as.text);
-    return v.kind == JINJA_UNDEFINED || jinja_put_repr(run, b, v);
+    return v.kind == JINJA_UNDEFINED || put_repr(run, b, v);
 }
 
 bool jinja_to_text(jinja_run *run, jinja_value v, const jinja_text **out)

@@ -10,7 +10,7 @@
 #include <stdio.h>
 #include <string.h>
 
-/* --- failing and paying --------------------------------------------------------------------------------------------------- */
+/* --- failing and paying ----------------------------------------------------------------------------------------------- */
 
 bool jinja_fail(jinja_run *run, const char *format, ...)
 {
@@ -73,7 +73,7 @@ void *jinja_alloc(jinja_run *run, size_t count, size_t size)
     return memory;
 }
 
-/* --- making --------------------------------------------------------------------------------------------------------------- */
+/* --- making ----------------------------------------------------------------------------------------------------------- */
 
 bool jinja_make_text(jinja_run *run, const char *bytes, size_t length, bool trusted, jinja_value *out)
 {
@@ -142,7 +142,7 @@ bool jinja_push(jinja_run *run, jinja_values *values, jinja_value value)
     return true;
 }
 
-/* --- asking --------------------------------------------------------------------------------------------------------------- */
+/* --- asking ----------------------------------------------------------------------------------------------------------- */
 
 const char *jinja_type_name(jinja_value v)
 {

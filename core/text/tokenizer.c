@@ -45,8 +45,9 @@ static bool in_vocabulary(const tokenizer *t, int32_t id)
 
 /* Spellings that end a turn in the families that have them; they count where the vocabulary marks them as control. */
 static const char *const end_spellings[] = {
-    "<|im_end|>", "<|eot_id|>", "<|eom_id|>", "<|end|>", "<end_of_turn>", "<turn|>", "<|endoftext|>", "<|end_of_text|>", "</s>",
-    "<|return|>", "<|call|>", "<|end_of_turn|>", "<|eot|>", "<|END_OF_TURN_TOKEN|>", "<\uFF5Cend\u2581of\u2581sentence\uFF5C>",
+    "<|im_end|>", "<|eot_id|>", "<|eom_id|>", "<|end|>", "<end_of_turn>", "<turn|>", "<|endoftext|>", "<|end_of_text|>",
+    "</s>", "<|return|>", "<|call|>", "<|end_of_turn|>", "<|eot|>", "<|END_OF_TURN_TOKEN|>",
+    "<\uFF5Cend\u2581of\u2581sentence\uFF5C>",
     "[EOS]", "<eos>",
 };
 
@@ -132,8 +133,9 @@ typedef struct encoding {
 static bp_status encode_word(void *user, const char *word, size_t bytes, bp_error *error)
 {
     encoding *e = user;
-    return bpe_encode(e->t, &e->memory, word, bytes, e->out) ? BP_OK
-                                                             : error_set(error, BP_ENOMEM, "out of memory for the text's tokens");
+    if (!bpe_encode(e->t, &e->memory, word, bytes, e->out))
+        return error_set(error, BP_ENOMEM, "out of memory for the text's tokens");
+    return BP_OK;
 }
 
 /* A stretch without special tokens. */

@@ -52,7 +52,7 @@ uint32_t tokenizer_count(const tokenizer *t);
 int32_t tokenizer_bos(const tokenizer *t);
 int32_t tokenizer_eos(const tokenizer *t);
 bool tokenizer_is_special(const tokenizer *t, int32_t id); /* control and unknown tokens, and ids out of range */
-bool tokenizer_ends_text(const tokenizer *t, int32_t id);  /* eos, eot, and the other end-of-turn tokens the vocabulary has */
+bool tokenizer_ends_text(const tokenizer *t, int32_t id);  /* eos, eot, and other ends of a turn in the vocabulary */
 /* The token's own bytes (not always whole characters), valid as long as the tokenizer. Special tokens: their spelling. */
 text_piece tokenizer_bytes(const tokenizer *t, int32_t id);
 /* The id of a token spelled exactly so, or -1. */

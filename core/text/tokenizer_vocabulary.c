@@ -84,7 +84,10 @@ static bool decode_byte_piece(text_piece piece, char *out)
     int value = 0;
     for (int i = 3; i < 5; i++) {
         char c = piece.bytes[i];
-        int digit = c >= '0' && c <= '9' ? c - '0' : c >= 'A' && c <= 'F' ? c - 'A' + 10 : c >= 'a' && c <= 'f' ? c - 'a' + 10 : -1;
+        int digit = c >= '0' && c <= '9'   ? c - '0'
+                    : c >= 'A' && c <= 'F' ? c - 'A' + 10
+                    : c >= 'a' && c <= 'f' ? c - 'a' + 10
+                                           : -1;
         if (digit < 0)
             return false;
         value = value * 16 + digit;
@@ -145,7 +148,8 @@ static bp_status allocate(tokenizer *t, const tokenizer_spec *spec, bp_error *er
             return error_set(error, BP_EINVAL, "the vocabulary is too large");
     }
     if (bytes > INT32_MAX)
-        return error_set(error, BP_EINVAL, "the vocabulary's pieces have %zu bytes together, over the limit of 2 GiB", bytes);
+        return error_set(error, BP_EINVAL, "the vocabulary's pieces have %zu bytes together, over the limit of 2 GiB",
+                         bytes);
     uint32_t slots = table_size(spec->count), merges = table_size(spec->merge_count);
     t->pool = malloc(bytes + 1);
     t->offsets = malloc(((size_t)spec->count + 1) * sizeof *t->offsets);
@@ -211,7 +215,8 @@ static bp_status read_pieces(tokenizer *t, const tokenizer_spec *spec, bp_error 
         bool ordinary = t->types[i] == TOKEN_NORMAL && alphabet_decode(piece.bytes, piece.length, t->pool + used, &length);
         if (type == TOKEN_BYTE) {
             if (!decode_byte_piece(piece, t->pool + used))
-                return error_set(error, BP_EINVAL, "token %u of the vocabulary is a byte, but spelled \"%.*s\", not <0xHH>", i,
+                return error_set(error, BP_EINVAL, "token %u of the vocabulary is a byte, but spelled \"%.*s\", not <0xHH>",
+                                 i,
                                  (int)(piece.length < 64 ? piece.length : 64), piece.bytes);
         } else if (!ordinary) {
             if (piece.length)

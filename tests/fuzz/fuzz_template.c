@@ -1,5 +1,5 @@
-/* fuzz_template: any bytes as a chat template. Whatever they are, they are rendered within tight limits or refused, and what
- * comes out is UTF-8 with one mark a byte, none of them on text that came from a message. The seeds are the golden
+/* fuzz_template: any bytes as a chat template. Whatever they are, they are rendered within tight limits or refused, and
+ * what comes out is UTF-8 with one mark a byte, none of them on text that came from a message. The seeds are the golden
  * templates. */
 #include "base/utf8.h"
 #include "text/template.h"
@@ -10,12 +10,14 @@
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
 static const char conversation[] =
-    "{\"messages\": [{\"role\": \"system\", \"content\": \"\\u0001 be\\n \"}, {\"role\": \"user\", \"content\": [{\"type\": \"text\","
-    " \"text\": \"\\u0002\"}]}, {\"role\": \"assistant\", \"content\": null, \"tool_calls\": [{\"id\": \"abcdef123\", \"type\":"
-    " \"function\", \"function\": {\"name\": \"f\", \"arguments\": {\"a\": [1, -2.5, true, null, \"\\u00e9\"]}}}]}, {\"role\":"
-    " \"tool\", \"name\": \"f\", \"tool_call_id\": \"abcdef123\", \"content\": \"\\ud83d\\ude00\"}, {\"role\": \"user\","
-    " \"content\": \"\\u0001\"}], \"tools\": [{\"type\": \"function\", \"function\": {\"name\": \"f\", \"parameters\": {\"type\":"
-    " \"object\", \"items\": {}}}}], \"add_generation_prompt\": true}";
+    "{\"messages\": [{\"role\": \"system\", \"content\": \"\\u0001 be\\n \"},"
+    " {\"role\": \"user\", \"content\": [{\"type\": \"text\", \"text\": \"\\u0002\"}]},"
+    " {\"role\": \"assistant\", \"content\": null, \"tool_calls\": [{\"id\": \"abcdef123\", \"type\": \"function\","
+    " \"function\": {\"name\": \"f\", \"arguments\": {\"a\": [1, -2.5, true, null, \"\\u00e9\"]}}}]},"
+    " {\"role\": \"tool\", \"name\": \"f\", \"tool_call_id\": \"abcdef123\", \"content\": \"\\ud83d\\ude00\"},"
+    " {\"role\": \"user\", \"content\": \"\\u0001\"}],"
+    " \"tools\": [{\"type\": \"function\", \"function\": {\"name\": \"f\", \"parameters\": {\"type\": \"object\","
+    " \"items\": {}}}}], \"add_generation_prompt\": true}";
 
 static void require(bool condition)
 {

@@ -10,7 +10,7 @@
 
 #include <cmocka.h>
 
-/* --- helpers -------------------------------------------------------------------------------------------------------------- */
+/* --- helpers ---------------------------------------------------------------------------------------------------------- */
 
 static char *read_file(const char *path, size_t *bytes)
 {
@@ -122,7 +122,7 @@ static void expect_marks(const char *source, const char *json, const char *text,
     release(&r);
 }
 
-/* --- golden --------------------------------------------------------------------------------------------------------------- */
+/* --- golden ----------------------------------------------------------------------------------------------------------- */
 
 static json_t *variables_of(const json_t *test)
 {
@@ -190,7 +190,7 @@ static void golden_prompts_are_rendered_to_the_byte(void **state)
     json_decref(golden);
 }
 
-/* --- provenance ----------------------------------------------------------------------------------------------------------- */
+/* --- provenance ------------------------------------------------------------------------------------------------------- */
 
 #define CHATML "{% for m in messages %}{{ '<|im_start|>' + m.role + '\\n' + m.content + '<|im_end|>' }}{% endfor %}"
 
@@ -216,7 +216,7 @@ static void only_known_roles_are_trusted(void **state)
     expect_marks("{{ other[0].role }}", "{\"other\": [{\"role\": \"user\"}]}", "user", "....");
 }
 
-/* --- the language --------------------------------------------------------------------------------------------------------- */
+/* --- the language ----------------------------------------------------------------------------------------------------- */
 
 static void whitespace_is_controlled_as_in_jinja(void **state)
 {
@@ -331,7 +331,7 @@ static void the_library_is_that_of_jinja(void **state)
                 "NoneTrue11");
 }
 
-/* --- failing -------------------------------------------------------------------------------------------------------------- */
+/* --- failing ---------------------------------------------------------------------------------------------------------- */
 
 static void broken_sources_are_refused_with_their_line(void **state)
 {

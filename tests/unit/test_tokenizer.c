@@ -17,7 +17,7 @@
 
 #define SMOLLM2 "models/SmolLM2-135M-Instruct.Q4_1.gguf"
 
-/* --- vocabularies --------------------------------------------------------------------------------------------------------- */
+/* --- vocabularies ----------------------------------------------------------------------------------------------------- */
 
 typedef struct vocabulary {
     text_piece *pieces, *merges;
@@ -133,7 +133,7 @@ static tokenizer *build_pre(const vocabulary *v, const char *pre)
     return build(&spec);
 }
 
-/* --- golden --------------------------------------------------------------------------------------------------------------- */
+/* --- golden ----------------------------------------------------------------------------------------------------------- */
 
 static size_t decode_base64(const char *text, char *out)
 {
@@ -281,7 +281,7 @@ static void golden_rows_of_qwen(void **state)
     vocabulary_free(&v);
 }
 
-/* --- a small vocabulary --------------------------------------------------------------------------------------------------- */
+/* --- a small vocabulary ----------------------------------------------------------------------------------------------- */
 
 /* GPT-2's spelling of a byte. */
 static size_t spell(int byte, char out[4])
@@ -475,7 +475,7 @@ static void a_control_token_is_never_made_of_text(void **state)
     tokenizer_free(t);
 }
 
-/* --- detokeniser ---------------------------------------------------------------------------------------------------------- */
+/* --- detokeniser ------------------------------------------------------------------------------------------------------ */
 
 /* Pushes `bytes` as tokens of one byte each; after each the text so far must be `steps`' next word, "|" between them. */
 static void expect_stream(const tokenizer *t, const char *bytes, const char *steps, const char *end)
@@ -550,7 +550,7 @@ static void special_tokens_are_silent_unless_asked_for(void **state)
     tokenizer_free(t);
 }
 
-/* --- sizes and threads ---------------------------------------------------------------------------------------------------- */
+/* --- sizes and threads ------------------------------------------------------------------------------------------------ */
 
 static void long_words_take_time_in_proportion(void **state)
 {
