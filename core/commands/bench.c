@@ -134,6 +134,8 @@ static void add_memory(bench_report *report, const loaded *l)
     double kv = (double)model_kv_bytes_per_token(l->file, l->limits.kv_dtype) * l->limits.page_count *
                 l->limits.page_tokens / mebibyte;
     add_number(report, "weights in the file", "MiB", model);
+    add_number(report, "weights on the backend", "MiB", (double)l->memory.weights / mebibyte);
+    add_number(report, "workspace", "MiB", (double)l->memory.workspace / mebibyte);
     add_number(report, "keys and values", "MiB", kv);
     add_number(report, "resident at most", "MiB", peak);
     add_number(report, "resident beyond both", "MiB", peak - model - kv);
@@ -150,7 +152,8 @@ static int print_report(const bench_report *report, const cli_values *values)
     return fflush(stdout) == 0 ? CLI_DONE : CLI_FAILED;
 }
 
-static bp_status measure(session *s, const bench_plan *plan, bench_report *report, loaded **l, bp_error *error)
+static bp_status measure(session *s, const bench_plan *plan, bool table, bench_report *report, loaded **l,
+                         bp_error *error)
 {
     engine_model *model = &s->models[s->model - s->config->models];
     uint64_t begin = clock_now();
@@ -162,11 +165,9 @@ static bp_status measure(session *s, const bench_plan *plan, bench_report *repor
         return status;
     report->model = *l;
     add_number(report, "load", "ms", (double)(clock_now() - begin) / 1e6);
-    if (report->live) {
-        report->live = false;
+    if (table)
         bench_print_head(report);
-        report->live = true;
-    }
+    report->live = table;
     status = bench_steps(plan, *l, report, error);
     if (status == BP_OK)
         add_memory(report, *l);
@@ -187,14 +188,14 @@ static int run_plan(session *s, const cli_values *values, const bench_plan *plan
     /* First, while this process is small. */
     if (starts)
         measure_start(values, starts, &report);
-    report.live = !values->option[OPTION_JSON] && !values->option[OPTION_CSV];
+    bool table = !values->option[OPTION_JSON] && !values->option[OPTION_CSV];
     bp_status status = session_select(s, &selection, values->environment, &error);
     if (status == BP_OK)
         status = session_bind(s, &error);
     if (status == BP_OK)
         status = session_start(s, &error);
     if (status == BP_OK)
-        status = measure(s, plan, &report, &l, &error);
+        status = measure(s, plan, table, &report, &l, &error);
     int code = status == BP_OK ? print_report(&report, values) : cli_fail(&error);
     loaded_free(l);
     return code;
