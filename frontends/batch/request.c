@@ -100,17 +100,24 @@ static bool choose_model(job *j, const json_t *body, const bp_engine_api *api, b
     return true;
 }
 
+/* A field that is null is as good as none. */
+static const json_t *given(const json_t *body, const char *name)
+{
+    const json_t *value = json_object_get(body, name);
+    return json_is_null(value) ? NULL : value;
+}
+
 /* What single fields cannot tell. */
 static bool check_whole(const job *j, const json_t *body, refusal *why)
 {
-    const json_t *messages = json_object_get(body, "messages"), *prompt = json_object_get(body, "prompt");
+    const json_t *messages = given(body, "messages"), *prompt = given(body, "prompt");
     if (!messages && !prompt)
         return refuse(why, "messages", "invalid_value", "there are neither messages nor a prompt");
     if (messages && prompt)
         return refuse(why, "prompt", "invalid_value", "there are both messages and a prompt");
-    if (json_object_get(body, "top_logprobs") && !json_is_true(json_object_get(body, "logprobs")))
+    if (given(body, "top_logprobs") && !json_is_true(given(body, "logprobs")))
         return refuse(why, "top_logprobs", "invalid_value", "top_logprobs needs \"logprobs\": true");
-    if (!j->chat && (json_object_get(body, "tools") || json_object_get(body, "chat_template_kwargs")))
+    if (!j->chat && (given(body, "tools") || given(body, "chat_template_kwargs")))
         return refuse(why, "prompt", "invalid_value", "a prompt has no chat template, and so neither tools nor its variables");
     return true;
 }
@@ -119,7 +126,7 @@ bool job_parse(job *j, const char *line, size_t bytes, const bp_engine_api *api,
                refusal *why)
 {
     json_error_t at;
-    json_t *body, *value;
+    json_t *body = NULL, *value;
     const char *key;
     j->json = json_loadb(line, bytes, JSON_REJECT_DUPLICATES, &at);
     if (!j->json)
@@ -131,7 +138,7 @@ bool job_parse(job *j, const char *line, size_t bytes, const bp_engine_api *api,
     j->kept = json_array();
     if (!j->kept)
         return refuse(why, "", "internal_error", "out of memory");
-    j->chat = json_object_get(body, "messages") != NULL;
+    j->chat = given(body, "messages") != NULL;
     if (!check_whole(j, body, why))
         return false;
     json_object_foreach(body, key, value)

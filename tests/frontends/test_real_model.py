@@ -1,0 +1,87 @@
+"""Both frontends in the program, on the default model."""
+
+import json
+import signal
+import subprocess
+import time
+
+import pytest
+
+from conftest import PROGRAM, Terminal, run
+
+FRANCE = "What is the capital of France?"
+HELPFUL = "You are a helpful assistant"
+
+
+@pytest.fixture
+def chat(model):
+    return [str(PROGRAM), "chat", model, "--temperature", "0", "--system", HELPFUL, "--max-tokens", "40"]
+
+
+def test_one_answer(chat):
+    said = run([*chat, "--prompt", FRANCE])
+    assert said.returncode == 0 and b"Paris" in said.stdout and said.stderr == b"" and said.stdout.endswith(b"\n")
+
+
+def test_a_conversation_over_a_pipe(chat):
+    said = run([*chat, "--set", "frontend.separator=--"], f"{FRANCE}\n/regenerate\n/undo\n/stats\n".encode())
+    first, again, _, stats, rest = said.stdout.decode().split("\n--\n")
+    assert "Paris" in first and first == again and "2 requests" in stats and rest == ""
+
+
+def test_on_a_terminal(chat):
+    with Terminal(chat) as t:
+        t.expect("Ctrl-D leaves")
+        t.prompt()
+        t.type(FRANCE + "\r")
+        t.expect("Paris")
+        t.expect("tokens/s")
+        t.prompt()
+        assert "max_tokens" in t.ask("/set")
+        t.ask("/set max_tokens 0")
+        t.type("Tell me a long story about a very old tree.\r")
+        t.expect("\r\n")
+        time.sleep(0.5)
+        t.type("\x03")
+        assert "stopped" in t.prompt()
+        t.type("\x04")
+        assert t.leave() == 0
+
+
+def test_an_error_is_a_sentence_and_a_status(chat):
+    said = run([*chat, "--context", "16", "--prompt", FRANCE])
+    assert said.returncode == 1 and b"context" in said.stderr and said.stdout == b"" and said.stderr.count(b"\n") == 1
+
+
+@pytest.fixture(scope="module")
+def requests(tmp_path_factory):
+    file = tmp_path_factory.mktemp("batch") / "in.jsonl"
+    with open(file, "w") as f:
+        for i in range(20):
+            body = {"messages": [{"role": "user", "content": f"Name {i} things that are blue."}], "max_tokens": 8 + i % 7,
+                    "seed": i, "temperature": 0.8 if i % 2 else 0}
+            if i % 4 == 0:
+                body.update(logprobs=True, top_logprobs=3)
+            f.write(json.dumps({"custom_id": f"request {i}", "body": body}) + "\n")
+    return file
+
+
+def batch(model, requests, output, parallel):
+    return [str(PROGRAM), "batch", str(requests), str(output), "--model", model, "--set", f"frontend.parallel={parallel}"]
+
+
+def test_a_batch_has_the_same_bytes_alone_together_and_resumed(model, requests, tmp_path):
+    alone, together, resumed = (tmp_path / name for name in ("alone", "together", "resumed"))
+    assert run(batch(model, requests, alone, 1)).returncode == 0
+    assert run(batch(model, requests, together, 8)).returncode == 0
+    expected = alone.read_bytes()
+    assert expected.count(b"\n") == 20 and b'"error"' not in expected and expected == together.read_bytes()
+    first = json.loads(expected.splitlines()[0])["response"]["choices"][0]
+    assert len(first["logprobs"]["content"][0]["top_logprobs"]) == 3
+    command = batch(model, requests, resumed, 2)
+    with subprocess.Popen(command, stderr=subprocess.DEVNULL) as p:
+        while not resumed.exists() or resumed.stat().st_size == 0:
+            time.sleep(0.01)
+        p.send_signal(signal.SIGKILL)
+    assert 0 < resumed.stat().st_size < len(expected)
+    assert run(command).returncode == 0 and resumed.read_bytes() == expected
