@@ -31,6 +31,7 @@ typedef struct job {
     text answer;
     json_t *logprobs; /* NULL: not asked for */
     bool done;        /* `result` is a whole line */
+    bool refused;     /* … and says why there is no answer */
     text result;
 } job;
 

@@ -43,13 +43,14 @@ void output_close(output *o)
     *o = (output){.descriptor = -1};
 }
 
-/* --- earlier results ---------------------------------------------------------------------------------------------------- */
+/* --- earlier results ---------------------------------------------------------------------------------------------- */
 
 static bp_status begin_at(output *o, uint64_t offset, bp_error *error)
 {
     if (ftruncate(o->descriptor, (off_t)offset) == 0 && lseek(o->descriptor, (off_t)offset, SEEK_SET) == (off_t)offset)
         return BP_OK;
-    return fail(error, BP_EIO, "the output \"%.200s\" cannot be cut after its last whole result: %s", o->path, strerror(errno));
+    return fail(error, BP_EIO, "the output \"%.200s\" cannot be cut after its last whole result: %s", o->path,
+                strerror(errno));
 }
 
 static bp_status fail_foreign(const output *o, bp_error *error)
@@ -92,7 +93,7 @@ bp_status output_earlier(output *o, uint64_t *line, text *custom_id, bp_error *e
     return begin_at(o, whole, error);
 }
 
-/* --- writing ------------------------------------------------------------------------------------------------------------ */
+/* --- writing ------------------------------------------------------------------------------------------------------ */
 
 bool output_put(output *o, const text *line)
 {

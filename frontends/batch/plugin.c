@@ -6,7 +6,7 @@
  *
  * Invariants:
  *   - A result is written when all before it are; memory is bounded by the ring.
- *   - What ends early (stop(), a lost device, an output that is gone) leaves whole results, and another run goes on there. */
+ *   - What ends early (stop(), a lost device, an output that is gone) leaves whole results; another run goes on there. */
 #include "batch/job.h"
 #include "batch/lines.h"
 #include "batch/output.h"
@@ -63,7 +63,7 @@ static job *job_at(batch *b, uint32_t index)
     return &b->ring[(b->first + index) % b->capacity];
 }
 
-/* --- one job ------------------------------------------------------------------------------------------------------------ */
+/* --- one job ------------------------------------------------------------------------------------------------------ */
 
 static bp_status refuse_job(job *j, const bp_error *why, bp_error *error)
 {
@@ -78,6 +78,37 @@ static bool ends_batch(const batch *b, bp_status status)
     return status == BP_EDEVICE || status == BP_ECANCELLED || atomic_load(&b->stopping);
 }
 
+/* The tokens of a job's prompt; 0 where they cannot be told. */
+static uint64_t prompt_tokens(batch *b, const job *j)
+{
+    const bp_request *r = &j->request;
+    uint64_t bytes = r->text_bytes, count = 0;
+    if (r->input == BP_INPUT_TOKENS)
+        return r->token_count;
+    if (r->input == BP_INPUT_TEXT)
+        return b->api->tokenize(b->engine, r->model, r->text, bytes, BP_TOKENIZE_BOS, NULL, 0, &count, NULL) == BP_OK
+                   ? count
+                   : 0;
+    if (b->api->render(b->engine, r, NULL, 0, &bytes, NULL) != BP_OK || bytes >= SIZE_MAX)
+        return 0;
+    char *rendered = malloc((size_t)bytes + 1);
+    uint64_t capacity = bytes;
+    if (!rendered || b->api->render(b->engine, r, rendered, capacity, &bytes, NULL) != BP_OK || bytes > capacity ||
+        b->api->tokenize(b->engine, r->model, rendered, bytes, BP_TOKENIZE_SPECIAL, NULL, 0, &count, NULL) != BP_OK)
+        count = 0;
+    free(rendered);
+    return count;
+}
+
+/* Whether a refusal over a limit would be the same at any other time: the prompt is too long, not the queue. */
+static bool exceeds_context(batch *b, const job *j)
+{
+    uint32_t index;
+    bp_model_info info = {.size = sizeof info};
+    return b->api->find_model(b->engine, j->request.model, &index, NULL) == BP_OK &&
+           b->api->model_info(b->engine, index, &info, NULL) == BP_OK && prompt_tokens(b, j) >= info.context;
+}
+
 static bp_status start_job(batch *b, job *j, bp_error *error)
 {
     bp_error why = {0};
@@ -87,7 +118,7 @@ static bp_status start_job(batch *b, job *j, bp_error *error)
         return BP_OK;
     }
     j->stream = NULL;
-    if (status == BP_ELIMIT && b->running > 0) {
+    if (status == BP_ELIMIT && b->running > 0 && !exceeds_context(b, j)) {
         b->full = true;
         return BP_OK;
     }
@@ -138,7 +169,7 @@ static bp_status read_events(batch *b, job *j, uint64_t wait_ns, bp_error *error
     return BP_OK;
 }
 
-/* --- from the input ----------------------------------------------------------------------------------------------------- */
+/* --- from the input ----------------------------------------------------------------------------------------------- */
 
 static bool is_blank(const text *line)
 {
@@ -198,7 +229,7 @@ static bp_status fill_ring(batch *b, bp_error *error)
     return status;
 }
 
-/* --- to the output ------------------------------------------------------------------------------------------------------ */
+/* --- to the output ------------------------------------------------------------------------------------------------ */
 
 static bp_status write_results(batch *b, bp_error *error)
 {
@@ -211,14 +242,14 @@ static bp_status write_results(batch *b, bp_error *error)
         if (!output_put(&b->output, &j->result))
             return fail_memory(error);
         b->results++;
-        b->errors += strstr(j->result.data, ",\"error\":{\"message\":") != NULL && !j->answer.size;
+        b->errors += j->refused;
         job_clear(j);
         b->first = (b->first + 1) % b->capacity;
         b->count--;
     }
 }
 
-/* --- the run ------------------------------------------------------------------------------------------------------------ */
+/* --- the run ------------------------------------------------------------------------------------------------------ */
 
 static const char *custom_id_of(const json_t *request)
 {
@@ -243,8 +274,10 @@ static bp_status resume(batch *b, bp_error *error)
                     (!request || strcmp(custom_id_of(request), text_string(&id)) == 0);
         json_decref(request);
         if (!same) {
-            status = fail(error, BP_EINVAL, "the output \"%.200s\" answers other requests: its result of line %llu is not for "
-                          "what the input has there; choose another output", b->config->output, (unsigned long long)line);
+            status = fail(error, BP_EINVAL,
+                          "the output \"%.200s\" answers other requests: its result of line %llu is not for "
+                          "what the input has there; choose another output",
+                          b->config->output, (unsigned long long)line);
             break;
         }
         passed++;

@@ -48,7 +48,7 @@ void job_clear(job *j)
     *j = (job){0};
 }
 
-/* --- the envelope ------------------------------------------------------------------------------------------------------- */
+/* --- the envelope ------------------------------------------------------------------------------------------------- */
 
 static bool check_url(const json_t *url, refusal *why)
 {
@@ -56,6 +56,11 @@ static bool check_url(const json_t *url, refusal *why)
     if (!url || (text_of && (strcmp(text_of, "/v1/chat/completions") == 0 || strcmp(text_of, "/v1/completions") == 0)))
         return true;
     return refuse(why, "url", "unknown_url", "url is not /v1/chat/completions or /v1/completions");
+}
+
+static bool is_beside_body(const char *key)
+{
+    return strcmp(key, "custom_id") == 0 || strcmp(key, "body") == 0 || strcmp(key, "method") == 0 || strcmp(key, "url") == 0;
 }
 
 /* *body is the object that has the request's fields. */
@@ -76,7 +81,7 @@ static bool open_envelope(job *j, json_t **body, refusal *why)
     const char *key;
     json_t *value;
     json_object_foreach(j->json, key, value)
-        if (strcmp(key, "custom_id") != 0 && strcmp(key, "body") != 0 && strcmp(key, "method") != 0 && strcmp(key, "url") != 0)
+        if (!is_beside_body(key))
             return refuse(why, key, "unknown_parameter", "there is no field \"%.64s\" beside body", key);
     return check_url(json_object_get(j->json, "url"), why);
 }
@@ -118,7 +123,8 @@ static bool check_whole(const job *j, const json_t *body, refusal *why)
     if (given(body, "top_logprobs") && !json_is_true(given(body, "logprobs")))
         return refuse(why, "top_logprobs", "invalid_value", "top_logprobs needs \"logprobs\": true");
     if (!j->chat && (given(body, "tools") || given(body, "chat_template_kwargs")))
-        return refuse(why, "prompt", "invalid_value", "a prompt has no chat template, and so neither tools nor its variables");
+        return refuse(why, "prompt", "invalid_value",
+                      "a prompt has no chat template, and so neither tools nor its variables");
     return true;
 }
 

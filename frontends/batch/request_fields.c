@@ -43,7 +43,7 @@ static const char *keep_json(job *j, const json_t *value)
     return kept;
 }
 
-/* --- numbers ------------------------------------------------------------------------------------------------------------ */
+/* --- numbers ------------------------------------------------------------------------------------------------------ */
 
 static bool read_real(job *j, const field *f, json_t *value, refusal *why)
 {
@@ -76,7 +76,8 @@ static bool read_seed(job *j, const field *f, json_t *value, refusal *why)
 static bool read_one(job *j, const field *f, json_t *value, refusal *why)
 {
     (void)j;
-    return (json_is_integer(value) && json_integer_value(value) == 1) || refuse_value(f, "1: give the line several times", why);
+    return (json_is_integer(value) && json_integer_value(value) == 1) ||
+           refuse_value(f, "1: give the line several times", why);
 }
 
 static bool read_false(job *j, const field *f, json_t *value, refusal *why)
@@ -100,7 +101,7 @@ static bool read_flag(job *j, const field *f, json_t *value, refusal *why)
     return true;
 }
 
-/* --- log-probabilities -------------------------------------------------------------------------------------------------- */
+/* --- log-probabilities -------------------------------------------------------------------------------------------- */
 
 static bool start_logprobs(job *j, int32_t count, refusal *why)
 {
@@ -159,7 +160,7 @@ static bool read_logit_bias(job *j, const field *f, json_t *value, refusal *why)
     return true;
 }
 
-/* --- text --------------------------------------------------------------------------------------------------------------- */
+/* --- text --------------------------------------------------------------------------------------------------------- */
 
 static bool read_stop(job *j, const field *f, json_t *value, refusal *why)
 {
@@ -222,7 +223,7 @@ static bool read_kwargs(job *j, const field *f, json_t *value, refusal *why)
     return j->request.template_kwargs_json || refuse_memory(why);
 }
 
-/* --- messages ----------------------------------------------------------------------------------------------------------- */
+/* --- messages ----------------------------------------------------------------------------------------------------- */
 
 /* The texts of [{"type": "text", "text": …}, …] as one; NULL where one of them is not. */
 static const char *join_parts(job *j, const json_t *parts)
@@ -271,7 +272,8 @@ static bool read_messages(job *j, const field *f, json_t *value, refusal *why)
         json_t *message = json_array_get(value, i), *part;
         json_object_foreach(message, key, part)
             if (!read_message_field(j, &j->messages[i], key, part))
-                return refuse(why, f->name, "invalid_value", "messages[%zu].%.40s is unknown or not what it should be", i, key);
+                return refuse(why, f->name, "invalid_value", "messages[%zu].%.40s is unknown or not what it should be", i,
+                              key);
         if (!j->messages[i].role || !*j->messages[i].role)
             return refuse(why, f->name, "invalid_value", "messages[%zu] has no role", i);
     }
@@ -281,7 +283,7 @@ static bool read_messages(job *j, const field *f, json_t *value, refusal *why)
     return true;
 }
 
-/* --- the table ---------------------------------------------------------------------------------------------------------- */
+/* --- the table ---------------------------------------------------------------------------------------------------- */
 
 #define SAMPLING(name) offsetof(bp_request, sampling.name)
 
@@ -309,5 +311,6 @@ bool job_read_field(job *j, const char *name, json_t *value, refusal *why)
     for (size_t i = 0; i < sizeof fields / sizeof *fields; i++)
         if (strcmp(fields[i].name, name) == 0)
             return fields[i].read(j, &fields[i], value, why);
-    return refuse(why, name, "unknown_parameter", "there is no field \"%.64s\", and ignoring it could change the answer", name);
+    return refuse(why, name, "unknown_parameter", "there is no field \"%.64s\", and ignoring it could change the answer",
+                  name);
 }

@@ -6,13 +6,14 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* --- log-probabilities -------------------------------------------------------------------------------------------------- */
+/* --- log-probabilities -------------------------------------------------------------------------------------------- */
 
 /* A token's bytes are not always text. */
 static json_t *token_text(const bp_token_logprob *t)
 {
     text clean = {0};
-    json_t *string = text_append_clean(&clean, t->bytes, t->byte_count) ? json_stringn(text_string(&clean), clean.size) : NULL;
+    json_t *string =
+        text_append_clean(&clean, t->bytes, t->byte_count) ? json_stringn(text_string(&clean), clean.size) : NULL;
     text_free(&clean);
     return string;
 }
@@ -77,7 +78,7 @@ static json_t *logprobs_of(job *j)
     return j->chat ? json_pack("{sO}", "content", j->logprobs) : flatten(j->logprobs);
 }
 
-/* --- lines -------------------------------------------------------------------------------------------------------------- */
+/* --- lines -------------------------------------------------------------------------------------------------------- */
 
 static bool put_line(job *j, const char *key, json_t *value)
 {
@@ -123,5 +124,6 @@ bool job_refuse(job *j, const refusal *why)
                                           param.size ? param.data : NULL, "code", why->code));
     text_free(&message);
     text_free(&param);
+    j->refused = true;
     return enough;
 }

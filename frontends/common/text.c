@@ -74,7 +74,7 @@ const char *text_string(const text *t)
     return t->data ? t->data : "";
 }
 
-/* --- UTF-8 ---------------------------------------------------------------------------------------------------------------- */
+/* --- UTF-8 -------------------------------------------------------------------------------------------------------- */
 
 /* The length that a first byte asks for, 0 if it is none, and the range of the second byte (Unicode 15, table 3-7). */
 static size_t sequence_of(unsigned char first, unsigned char *low, unsigned char *high)

@@ -11,7 +11,7 @@
 
 enum { GLANCE_NS = 50000000 }; /* how often a waiting answer looks for Ctrl-C */
 
-/* --- streaming -------------------------------------------------------------------------------------------------------- */
+/* --- streaming ---------------------------------------------------------------------------------------------------- */
 
 /* Cancels once for Ctrl-C, stop() or a closed output. */
 static void glance(repl *r, bp_stream *stream, bool *cancelled)
@@ -48,7 +48,7 @@ static bp_status show(repl *r, bp_stream *stream, text *answer, bp_event *last, 
     }
 }
 
-/* --- afterwards ------------------------------------------------------------------------------------------------------- */
+/* --- afterwards --------------------------------------------------------------------------------------------------- */
 
 static void count(repl *r, const bp_usage *usage)
 {

@@ -14,7 +14,7 @@ typedef struct command {
     bp_status (*run)(repl *r, char *argument, bp_error *error);
 } command;
 
-/* --- the conversation ------------------------------------------------------------------------------------------------- */
+/* --- the conversation --------------------------------------------------------------------------------------------- */
 
 static bp_status run_system(repl *r, char *argument, bp_error *error)
 {
@@ -59,7 +59,8 @@ static bp_status run_save(repl *r, char *argument, bp_error *error)
 {
     bp_status status = conversation_save(&r->conversation, argument, error);
     if (status == BP_OK)
-        screen_format(&r->out, "%zu messages are in %s\n", r->conversation.count + (r->conversation.system != NULL), argument);
+        screen_format(&r->out, "%zu messages are in %s\n", r->conversation.count + (r->conversation.system != NULL),
+                      argument);
     return status;
 }
 
@@ -67,11 +68,12 @@ static bp_status run_load(repl *r, char *argument, bp_error *error)
 {
     bp_status status = conversation_load(&r->conversation, argument, error);
     if (status == BP_OK)
-        screen_format(&r->out, "%zu messages come from %s\n", r->conversation.count + (r->conversation.system != NULL), argument);
+        screen_format(&r->out, "%zu messages come from %s\n", r->conversation.count + (r->conversation.system != NULL),
+                      argument);
     return status;
 }
 
-/* --- models ----------------------------------------------------------------------------------------------------------- */
+/* --- models ------------------------------------------------------------------------------------------------------- */
 
 static void print_model(repl *r, const bp_model_info *m)
 {
@@ -109,7 +111,7 @@ static bp_status run_model(repl *r, char *argument, bp_error *error)
     return status;
 }
 
-/* --- settings --------------------------------------------------------------------------------------------------------- */
+/* --- settings ----------------------------------------------------------------------------------------------------- */
 
 static bp_status run_set(repl *r, char *argument, bp_error *error)
 {
@@ -141,14 +143,15 @@ static bp_status run_stats(repl *r, char *argument, bp_error *error)
     double prefill = (double)r->total.prefill_ns / 1e9, decode = (double)r->total.decode_ns / 1e9;
     screen_format(&r->out, "here: %llu answers, %u prompt tokens in %.2f s, %u tokens in %.2f s\n",
                   (unsigned long long)r->answers, r->total.prompt_tokens, prefill, r->total.completion_tokens, decode);
-    screen_format(&r->out, "%s: %llu requests, %llu failed, %llu prompt tokens, %llu tokens, %llu steps, %llu preemptions\n",
-                  r->model, (unsigned long long)s.requests, (unsigned long long)s.failed, (unsigned long long)s.prompt_tokens,
-                  (unsigned long long)s.completion_tokens, (unsigned long long)s.steps, (unsigned long long)s.preemptions);
+    screen_format(
+        &r->out, "%s: %llu requests, %llu failed, %llu prompt tokens, %llu tokens, %llu steps, %llu preemptions\n",
+        r->model, (unsigned long long)s.requests, (unsigned long long)s.failed, (unsigned long long)s.prompt_tokens,
+        (unsigned long long)s.completion_tokens, (unsigned long long)s.steps, (unsigned long long)s.preemptions);
     screen_format(&r->out, "cache: %u of %u pages in use\n", s.pages_used, s.pages_total);
     return BP_OK;
 }
 
-/* --- the program ------------------------------------------------------------------------------------------------------ */
+/* --- the program -------------------------------------------------------------------------------------------------- */
 
 static bp_status run_help(repl *r, char *argument, bp_error *error);
 
@@ -190,7 +193,7 @@ static bp_status run_help(repl *r, char *argument, bp_error *error)
     return BP_OK;
 }
 
-/* --- finding them ----------------------------------------------------------------------------------------------------- */
+/* --- finding them ------------------------------------------------------------------------------------------------- */
 
 enum { LONGEST = 24 };
 

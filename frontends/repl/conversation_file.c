@@ -14,7 +14,7 @@
 
 enum { LARGEST_FILE = 64 << 20 };
 
-/* --- writing ---------------------------------------------------------------------------------------------------------- */
+/* --- writing ------------------------------------------------------------------------------------------------------ */
 
 static json_t *to_json(const conversation *c)
 {
@@ -22,7 +22,8 @@ static json_t *to_json(const conversation *c)
     bp_message *messages = conversation_messages(c, c->count, &count);
     json_t *list = messages ? json_array() : NULL;
     for (uint32_t i = 0; list && i < count; i++)
-        if (json_array_append_new(list, json_pack("{ss ss}", "role", messages[i].role, "content", messages[i].content)) != 0) {
+        if (json_array_append_new(list, json_pack("{ss ss}", "role", messages[i].role, "content", messages[i].content)) !=
+            0) {
             json_decref(list);
             list = NULL;
         }
@@ -65,7 +66,7 @@ bp_status conversation_save(const conversation *c, const char *path, bp_error *e
     return status;
 }
 
-/* --- reading ---------------------------------------------------------------------------------------------------------- */
+/* --- reading ------------------------------------------------------------------------------------------------------ */
 
 static bp_status add_message(conversation *c, const json_t *message, size_t index, bp_error *error)
 {

@@ -25,25 +25,26 @@ static const bp_option options[] = {
      .help = "A file that keeps what was typed from one run to the next; without one it is forgotten."},
     {.name = "separator", .type = BP_OPTION_STRING, .fallback = "", CONFIG(separator),
      .help = "The line after each answer where standard input is not a terminal; empty by default."},
-    {.name = "color", .type = BP_OPTION_BOOL, .fallback = "true", CONFIG(color), .help = "Bold and dim text on a terminal."},
+    {.name = "color", .type = BP_OPTION_BOOL, .fallback = "true", CONFIG(color),
+     .help = "Bold and dim text on a terminal."},
     {.name = "temperature", .type = BP_OPTION_FLOAT, .fallback = "-1", .min = -1, .max = 2, CONFIG(temperature),
      .help = "0 always takes the likeliest token;" OWN},
     {.name = "top_p", .type = BP_OPTION_FLOAT, .fallback = "-1", .min = -1, .max = 1, CONFIG(top_p),
      .help = "Only the likeliest tokens that together reach this probability are drawn from; 1 is off," OWN},
-    {.name = "top_k", .type = BP_OPTION_INT, .flags = BP_OPTION_AUTO, .fallback = "auto", .min = 0, .max = 1 << 20, CONFIG(top_k),
-     .help = "Only the k likeliest tokens are drawn from; 0 is off, auto is the model's own."},
+    {.name = "top_k", .type = BP_OPTION_INT, .flags = BP_OPTION_AUTO, .fallback = "auto", .min = 0, .max = 1 << 20,
+     CONFIG(top_k), .help = "Only the k likeliest tokens are drawn from; 0 is off, auto is the model's own."},
     {.name = "min_p", .type = BP_OPTION_FLOAT, .fallback = "-1", .min = -1, .max = 1, CONFIG(min_p),
      .help = "Only tokens at least this likely, relative to the likeliest, are drawn from; 0 is off," OWN},
-    {.name = "repetition_penalty", .type = BP_OPTION_FLOAT, .fallback = "-1", .min = -1, .max = 100, CONFIG(repetition_penalty),
-     .help = "Above 1 discourages words that were used; 1 is off," OWN},
-    {.name = "seed", .type = BP_OPTION_INT, .flags = BP_OPTION_AUTO, .fallback = "auto", .min = 0, .max = 9.2e18, CONFIG(seed),
-     .help = "The same seed and conversation give the same answer; auto is the model's own."},
+    {.name = "repetition_penalty", .type = BP_OPTION_FLOAT, .fallback = "-1", .min = -1, .max = 100,
+     CONFIG(repetition_penalty), .help = "Above 1 discourages words that were used; 1 is off," OWN},
+    {.name = "seed", .type = BP_OPTION_INT, .flags = BP_OPTION_AUTO, .fallback = "auto", .min = 0, .max = 9.2e18,
+     CONFIG(seed), .help = "The same seed and conversation give the same answer; auto is the model's own."},
     {.name = "max_tokens", .type = BP_OPTION_INT, .flags = BP_OPTION_AUTO, .fallback = "auto", .min = 0, .max = 1 << 24,
      CONFIG(max_tokens), .help = "The longest answer; 0 is as long as fits, auto is the model's own."},
     {0},
 };
 
-/* --- what its parts share --------------------------------------------------------------------------------------------- */
+/* --- what its parts share ----------------------------------------------------------------------------------------- */
 
 void repl_request(const repl *r, bp_request *out)
 {
@@ -83,7 +84,7 @@ bp_status repl_use_model(repl *r, const char *name, bp_error *error)
     return status;
 }
 
-/* --- life ------------------------------------------------------------------------------------------------------------- */
+/* --- life --------------------------------------------------------------------------------------------------------- */
 
 static void set_real(setting *s, double value)
 {
@@ -143,7 +144,7 @@ static bp_status repl_open(const bp_host *host, const bp_engine_api *api, bp_eng
     return BP_OK;
 }
 
-/* --- running ---------------------------------------------------------------------------------------------------------- */
+/* --- running ------------------------------------------------------------------------------------------------------ */
 
 static bool is_blank(const char *line)
 {
@@ -159,7 +160,7 @@ static bool take_entry(repl *r, input_result result, const text *entry)
     if (result == INPUT_LINE && is_blank(line))
         return false;
     if (result == INPUT_TOO_LONG)
-        status = fail(&error, BP_ELIMIT, "this is too long and was not read; at most %d MiB are possible", INPUT_LIMIT >> 20);
+        status = fail(&error, BP_ELIMIT, "this is too long and was not read");
     else if (line[0] == '/')
         status = command_run(r, line, &error);
     else

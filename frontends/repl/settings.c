@@ -13,7 +13,8 @@ const setting_kind setting_kinds[SETTING_COUNT] = {
     [SETTING_TOP_P] = {"top_p", "draw from the likeliest tokens that reach this probability; 1 is off", false, 0, 1},
     [SETTING_TOP_K] = {"top_k", "draw from the k likeliest tokens; 0 is off", true, 0, 1 << 20},
     [SETTING_MIN_P] = {"min_p", "draw from tokens at least this likely beside the likeliest; 0 is off", false, 0, 1},
-    [SETTING_REPETITION_PENALTY] = {"repetition_penalty", "above 1 discourages words that were used; 1 is off", false, 0.01, 100},
+    [SETTING_REPETITION_PENALTY] = {"repetition_penalty", "over 1 discourages words that were used; 1 is off", false, 0.01,
+                                    100},
     [SETTING_SEED] = {"seed", "the same seed and conversation give the same answer", true, 0, 9.2e18},
     [SETTING_MAX_TOKENS] = {"max_tokens", "the longest answer; 0 is as long as fits", true, 0, 1 << 24},
 };

@@ -27,7 +27,7 @@ struct terminal {
     bool color, more, interrupted, too_long;
 };
 
-/* --- reading characters ----------------------------------------------------------------------------------------------- */
+/* --- reading characters ------------------------------------------------------------------------------------------- */
 
 /* 1 and a byte, 0 at the end, -1 when interrupted or stopped. */
 static int read_byte(terminal *t, char *out)
@@ -85,7 +85,7 @@ static int read_character(EditLine *edit, wchar_t *out)
     }
 }
 
-/* --- prompts ---------------------------------------------------------------------------------------------------------- */
+/* --- prompts ------------------------------------------------------------------------------------------------------ */
 
 static wchar_t *prompt(EditLine *edit)
 {
@@ -98,7 +98,7 @@ static wchar_t *prompt(EditLine *edit)
     return t->more ? plain_further : plain_first;
 }
 
-/* --- lines ------------------------------------------------------------------------------------------------------------ */
+/* --- lines -------------------------------------------------------------------------------------------------------- */
 
 static bool append_wide(text *out, const wchar_t *line)
 {
@@ -153,7 +153,7 @@ input_source terminal_source(terminal *t)
     return (input_source){.user = t, .line = next_line};
 }
 
-/* --- life ------------------------------------------------------------------------------------------------------------- */
+/* --- life --------------------------------------------------------------------------------------------------------- */
 
 static bool start_history(terminal *t)
 {

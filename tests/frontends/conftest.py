@@ -16,6 +16,7 @@ ROOT = pathlib.Path(__file__).resolve().parents[2]
 BUILD = pathlib.Path(os.environ["BACKPLANE_TEST_BUILD"])
 PROGRAM = BUILD / "bin" / "backplane"
 FAKE = BUILD / "bin" / "fake_engine"
+SANITIZED = any(name in FAKE.read_bytes() for name in (b"__asan", b"__tsan"))  # they need address space
 
 
 def fake(plugin, **options):

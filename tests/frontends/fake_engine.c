@@ -67,12 +67,14 @@ static void sleep_ms(uint64_t ms)
 
 static bp_status fail(bp_error *error, bp_status code, const char *message)
 {
+    if (!error)
+        return code;
     error->code = code;
     snprintf(error->message, sizeof error->message, "%s", message);
     return code;
 }
 
-/* --- models ----------------------------------------------------------------------------------------------------------- */
+/* --- models ------------------------------------------------------------------------------------------------------- */
 
 static uint32_t model_count(bp_engine *engine)
 {
@@ -125,7 +127,7 @@ static bp_status stats(bp_engine *engine, const char *model, bp_model_stats *out
     return BP_OK;
 }
 
-/* --- requests --------------------------------------------------------------------------------------------------------- */
+/* --- requests ----------------------------------------------------------------------------------------------------- */
 
 static void defaults(bp_engine *engine, const char *model, bp_request *out)
 {
@@ -174,7 +176,9 @@ static bp_status write_script(bp_stream *s, const bp_request *r, const char *tex
 
 static bp_status submit(bp_engine *engine, const bp_request *r, bp_stream **out, bp_error *error)
 {
-    const char *text = r->input == BP_INPUT_TEXT ? r->text : r->message_count ? r->messages[r->message_count - 1].content : NULL;
+    const char *text = r->input == BP_INPUT_TEXT ? r->text
+                       : r->message_count        ? r->messages[r->message_count - 1].content
+                                                 : NULL;
     bp_stream *s = calloc(1, sizeof *s);
     atomic_fetch_add(&engine->requests, 1);
     if (!s || !(s->answer = calloc(1, ANSWER_BYTES + 1024)))
@@ -246,7 +250,22 @@ static void release(bp_stream *s)
     free(s);
 }
 
-/* --- the host --------------------------------------------------------------------------------------------------------- */
+/* Whoever asks after a request was refused learns nothing. */
+static bp_status tokenize(bp_engine *engine, const char *model, const char *text, uint64_t bytes, uint32_t flags,
+                          int32_t *ids, uint64_t capacity, uint64_t *count, bp_error *error)
+{
+    (void)engine, (void)model, (void)text, (void)bytes, (void)flags, (void)ids, (void)capacity, (void)count, (void)error;
+    return BP_EUNSUPPORTED;
+}
+
+static bp_status render(bp_engine *engine, const bp_request *request, char *text, uint64_t capacity, uint64_t *bytes,
+                        bp_error *error)
+{
+    (void)engine, (void)request, (void)text, (void)capacity, (void)bytes, (void)error;
+    return BP_EUNSUPPORTED;
+}
+
+/* --- the host ----------------------------------------------------------------------------------------------------- */
 
 static void BP_PRINTF(3, 4) log_line(void *context, int level, const char *format, ...)
 {
@@ -311,9 +330,19 @@ static void interrupted(int number)
 
 int main(int argc, char **argv)
 {
-    static const bp_engine_api api = {.size = sizeof api, .defaults = defaults, .submit = submit, .next = next, .cancel = cancel,
-                                      .release = release, .model_count = model_count, .model_info = model_info,
-                                      .find_model = find_model, .load = load, .stats = stats};
+    static const bp_engine_api api = {.size = sizeof api,
+                                      .defaults = defaults,
+                                      .submit = submit,
+                                      .next = next,
+                                      .cancel = cancel,
+                                      .release = release,
+                                      .model_count = model_count,
+                                      .model_info = model_info,
+                                      .find_model = find_model,
+                                      .load = load,
+                                      .stats = stats,
+                                      .tokenize = tokenize,
+                                      .render = render};
     static const bp_host host = {.size = sizeof host, .log = log_line, .now = now_ns};
     bp_engine engine = {0};
     void *library = argc > 1 ? dlopen(argv[1], RTLD_NOW | RTLD_LOCAL) : NULL;

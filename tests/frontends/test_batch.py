@@ -8,7 +8,7 @@ import time
 
 import pytest
 
-from conftest import FAKE, fake, run
+from conftest import SANITIZED, fake, run
 
 
 def chat(text, **more):
@@ -54,7 +54,8 @@ def test_a_result(tmp_path):
 def test_the_body_alone_and_a_prompt(tmp_path):
     one, two = batch(tmp_path, chat("hello", custom_id="x"), {"prompt": "hello", "model": "large"})
     assert one["custom_id"] == "x" and content(one) == "You said: hello"
-    assert two["custom_id"] is None and two["response"]["object"] == "text_completion" and two["response"]["model"] == "large"
+    assert two["custom_id"] is None and two["response"]["object"] == "text_completion"
+    assert two["response"]["model"] == "large"
     assert two["response"]["choices"][0]["text"] == "You said: hello"
 
 
@@ -93,8 +94,9 @@ def test_what_a_request_leaves_out_is_the_models(tmp_path):
     assert "model=small temperature=0.50 seed=7 max=100" in content(batch(tmp_path, chat("request"), model="small")[0])
 
 
-@pytest.mark.parametrize("line", [b"not json", b"{", b"[]", b"3", b'""', b"null", b'{"a":1} x', b"\xff", b'{"prompt":"\xff"}',
-                                  b'{"prompt":"a","prompt":"b"}', b'{"prompt":"\\u0000"}', b'{"prompt":"\\ud800"}',
+@pytest.mark.parametrize("line", [b"not json", b"{", b"[]", b"3", b'""', b"null", b'{"a":1} x', b"\xff",
+                                  b'{"prompt":"\xff"}', b'{"prompt":"a","prompt":"b"}', b'{"prompt":"\\u0000"}',
+                                  b'{"prompt":"\\ud800"}',
                                   b'{"temperature":1e400}', b"[" * 100000])
 def test_lines_that_are_no_request(line, tmp_path):
     assert error_of(tmp_path, line)["code"] == "invalid_json"
@@ -105,11 +107,15 @@ def test_lines_that_are_no_request(line, tmp_path):
     ({"top_k": 1.5}, "top_k"), ({"max_tokens": 0}, "max_tokens"), ({"max_tokens": 1 << 62}, "max_tokens"),
     ({"presence_penalty": 2.1}, "presence_penalty"), ({"repetition_penalty": 0}, "repetition_penalty"),
     ({"stop": ["a"] * 5}, "stop"), ({"stop": ""}, "stop"), ({"stop": [3]}, "stop"), ({"stop": 3}, "stop"),
-    ({"logprobs": 3}, "logprobs"), ({"top_logprobs": 2}, "top_logprobs"), ({"logprobs": True, "top_logprobs": 21}, "top_logprobs"),
-    ({"logit_bias": {"x": 1}}, "logit_bias"), ({"logit_bias": {"5": 101}}, "logit_bias"), ({"logit_bias": []}, "logit_bias"),
+    ({"logprobs": 3}, "logprobs"), ({"top_logprobs": 2}, "top_logprobs"),
+    ({"logprobs": True, "top_logprobs": 21}, "top_logprobs"),
+    ({"logit_bias": {"x": 1}}, "logit_bias"), ({"logit_bias": {"5": 101}}, "logit_bias"),
+    ({"logit_bias": []}, "logit_bias"),
     ({"seed": "x"}, "seed"), ({"n": 2}, "n"), ({"stream": True}, "stream"), ({"frobnicate": 1}, "frobnicate"),
-    ({"response_format": {"type": "json_object"}}, "response_format"), ({"model": 3}, "model"), ({"model": "medium"}, "model"),
-    ({"tools": {}}, "tools"), ({"prompt": "both"}, "prompt"), ({"messages": []}, "messages"), ({"messages": "x"}, "messages"),
+    ({"response_format": {"type": "json_object"}}, "response_format"), ({"model": 3}, "model"),
+    ({"model": "medium"}, "model"),
+    ({"tools": {}}, "tools"), ({"prompt": "both"}, "prompt"), ({"messages": []}, "messages"),
+    ({"messages": "x"}, "messages"),
     ({"messages": [{}]}, "messages"), ({"messages": [{"role": "user", "content": 3}]}, "messages"),
     ({"messages": [{"role": "user", "content": "x", "images": []}]}, "messages"), ({"messages": ["x"]}, "messages"),
     ({"messages": [{"role": "user", "content": [{"type": "image_url", "image_url": "file:///x"}]}]}, "messages"),
@@ -130,7 +136,8 @@ def test_null_fields_are_left_out(tmp_path):
     assert content(batch(tmp_path, chat("x", stop=None, seed=None, temperature=None))[0]) == "You said: x"
 
 
-@pytest.mark.parametrize("text, code", [("refuse", "invalid_value"), ("long", "context_length_exceeded"), ("fail", "internal_error")])
+@pytest.mark.parametrize("text, code", [
+    ("refuse", "invalid_value"), ("long", "context_length_exceeded"), ("fail", "internal_error")])
 def test_requests_that_fail_alone(text, code, tmp_path):
     results = batch(tmp_path, *(chat(w) for w in ("a", "late 100", text, "b")))
     assert [("error" in r) for r in results] == [False, False, True, False]
@@ -173,7 +180,7 @@ def test_an_output_that_is_gone_ends_it():
         p.stdin.close()
 
 
-# --- going on ---------------------------------------------------------------------------------------------------------------
+# --- going on ---------------------------------------------------------------------------------------------------------
 
 def whole(tmp_path, requests):
     out = tmp_path / "whole.jsonl"
@@ -226,7 +233,8 @@ def test_a_file_that_is_something_else_is_left_alone(text, tmp_path):
     assert done.returncode == 1 and b"choose another output" in done.stderr and out.read_text() == text
 
 
-@pytest.mark.parametrize("other", [[{"custom_id": "z", "body": chat("a")}], [b"", {"custom_id": "a", "body": chat("a")}], []])
+@pytest.mark.parametrize("other", [[{"custom_id": "z", "body": chat("a")}], [],
+                                   [b"", {"custom_id": "a", "body": chat("a")}]])
 def test_results_of_other_requests_are_left_alone(other, tmp_path):
     expected = whole(tmp_path, [{"custom_id": "a", "body": chat("a")}])
     done = run(fake("batch", input=write(tmp_path / "in.jsonl", *other), output=tmp_path / "whole.jsonl"))
@@ -252,7 +260,7 @@ def test_memory_does_not_grow_with_the_input(tmp_path):
             f.write(json.dumps(chat(text + str(i))).encode() + b"\n")
     limit = 64 << 20
     assert source.stat().st_size > limit
-    more = {} if b"__asan" in FAKE.read_bytes() else {"preexec_fn": lambda: resource.setrlimit(resource.RLIMIT_AS, (limit, limit))}
+    more = {} if SANITIZED else {"preexec_fn": lambda: resource.setrlimit(resource.RLIMIT_AS, (limit, limit))}
     done = run(fake("batch", input=source, output=tmp_path / "out.jsonl"), **more)
     assert done.returncode == 0 and (tmp_path / "out.jsonl").read_bytes().count(b"\n") == 12000
 

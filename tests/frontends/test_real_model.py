@@ -53,6 +53,15 @@ def test_an_error_is_a_sentence_and_a_status(chat):
     assert said.returncode == 1 and b"context" in said.stderr and said.stdout == b"" and said.stderr.count(b"\n") == 1
 
 
+def test_a_prompt_that_is_too_long_fails_alone(model, tmp_path):
+    lines, out = tmp_path / "in", tmp_path / "out"
+    short, long = {"prompt": "one two", "max_tokens": 4}, {"messages": [{"role": "user", "content": "word " * 100}]}
+    lines.write_text("".join(json.dumps(r) + "\n" for r in [short, long, short, long, short]))
+    assert run([PROGRAM, "batch", lines, out, "--model", model, "--set", "model.context=64"]).returncode == 0
+    results = [json.loads(line) for line in out.read_text().splitlines()]
+    assert [r.get("error", {}).get("code") for r in results] == [None, *["context_length_exceeded", None] * 2]
+
+
 @pytest.fixture(scope="module")
 def requests(tmp_path_factory):
     file = tmp_path_factory.mktemp("batch") / "in.jsonl"
