@@ -4,7 +4,7 @@
     $(tools/python reference) tools/reference/logits.py
 
 The reference is `transformers` on the GGUF's weights de-quantised to float32. Whole distributions would be megabytes, so a
-position keeps the 128 most probable tokens and the mass of the rest as one bucket. llama.cpp's divergence on the
+position keeps the 64 most probable tokens and the mass of the rest as one bucket. llama.cpp's divergence on the
 same positions is what an engine that computes on quantised activations should be expected to reach.
 """
 
@@ -21,10 +21,10 @@ import transformers
 
 from common import GOLDEN, SMOLLM2, Vocabulary, build_tokenizer, encode, fetch, peer, write_json
 
-TOP = 128
-POSITIONS = 4
+TOP = 64
+POSITIONS = 16
 CONTINUATION = 32
-METRIC = ("KL(reference || x) in nats over 129 buckets: the reference's 128 most probable tokens of the position, and all other tokens "
+METRIC = ("KL(reference || x) in nats over 65 buckets: the reference's 64 most probable tokens of the position, and all other tokens "
           "as one. Each position has `top`, the reference's [id, logprob] in falling order, and `rest`, the logprob of the last "
           "bucket. x's probabilities are its softmax over the whole vocabulary in float64, its last bucket the sum over every "
           "id not in `top`.")
@@ -104,7 +104,7 @@ CONTINUED = ("fact", "python", "chat", "story")
 
 
 def positions_of(ids):
-    """Up to four positions spread over the prompt; always the last."""
+    """Up to sixteen positions spread over the prompt; always the last."""
     return sorted({(len(ids) * (i + 1)) // POSITIONS - 1 for i in range(POSITIONS)} - {-1})
 
 
@@ -115,7 +115,7 @@ def log_softmax(logits):
 
 
 def reduce(logprobs, ids):
-    """The 129 buckets' logprobs: those of `ids`, then that of everything else."""
+    """The 65 buckets' logprobs: those of `ids`, then that of everything else."""
     others = numpy.delete(logprobs, ids)
     return numpy.append(logprobs[ids], numpy.logaddexp.reduce(others))
 
