@@ -246,13 +246,47 @@ static void quantisation_of_special_blocks(void **state)
     x[4] = math_from_bits(0x7f800000u);
     generic_kernels.quantise(x, 32, &b);
     assert_true(b.scale != b.scale && b.scaled_sum != b.scaled_sum && b.q[4] == 0);
-    x[4] = -127.0f;
-    x[5] = 2.5f;
-    x[6] = 3.5f;
-    x[7] = -0.5f;
+    x[4] = -127.0f; /* whole steps of the first grid: exact */
+    x[5] = 2.0f;
+    x[6] = 3.0f;
+    x[7] = -1.0f;
     generic_kernels.quantise(x, 32, &b);
-    assert_true(b.scale == 1.0f && b.q[4] == -127 && b.q[5] == 2 && b.q[6] == 4 && b.q[7] == 0);
-    assert_int_equal(b.minus_8, -8 * (-127 + 2 + 4));
+    assert_true(b.scale == 1.0f && b.q[4] == -127 && b.q[5] == 2 && b.q[6] == 3 && b.q[7] == -1);
+    assert_int_equal(b.minus_8, -8 * (-127 + 2 + 3 - 1));
+}
+
+static double squared_error(const float *x, const int8_t *q, double scale)
+{
+    double sum = 0;
+    for (size_t i = 0; i < QUANT_BLOCK; i++)
+        sum += (x[i] - scale * q[i]) * (x[i] - scale * q[i]);
+    return sum;
+}
+
+/* Never worse than rounding to steps of peak / 127, and on the whole a good deal better. */
+static void quantisation_is_fitted(void **state)
+{
+    (void)state;
+    net random;
+    net_begin(&random, 11);
+    double plain = 0, fitted = 0;
+    for (int round = 0; round < 2000; round++) {
+        float x[QUANT_BLOCK], peak = 0;
+        int8_t q[QUANT_BLOCK];
+        quant_block b;
+        fill(&random, x, QUANT_BLOCK);
+        for (size_t i = 0; i < QUANT_BLOCK; i++)
+            peak = fabsf(x[i]) > peak ? fabsf(x[i]) : peak;
+        for (size_t i = 0; i < QUANT_BLOCK; i++)
+            q[i] = (int8_t)lrintf(x[i] * (127.0f / peak));
+        generic_kernels.quantise(x, QUANT_BLOCK, &b);
+        double one = squared_error(x, q, peak / 127.0), other = squared_error(x, b.q, b.scale);
+        assert_true(other <= one * 1.0001);
+        plain += one;
+        fitted += other;
+    }
+    assert_true(fitted < 0.9 * plain);
+    net_end(&random);
 }
 
 /* --- attention -------------------------------------------------------------------------------------------------------- */
@@ -334,6 +368,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(products_are_equal),    cmocka_unit_test(row_kernels_are_equal),
         cmocka_unit_test(quantisation_is_equal), cmocka_unit_test(quantisation_of_special_blocks),
+        cmocka_unit_test(quantisation_is_fitted),
         cmocka_unit_test(attention_is_equal),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -4,5 +4,6 @@
 #include "vector_math.h"
 
 #include "vector_attention.h"
+#include "vector_quantise.h"
 #include "vector_rows.h"
 #include "vector_table.h"

@@ -3,11 +3,65 @@
 
 #include <backplane/program.h>
 
+/* Lanes l and l ^ count / 2 are added, then l ^ count / 4, … 1. */
+static float lanes_sum(float *lanes, size_t count)
+{
+    for (size_t step = count / 2; step > 0; step /= 2) {
+        for (size_t i = 0; i < step; i++)
+            lanes[i] = lanes[i] + lanes[i + step];
+    }
+    return lanes[0];
+}
+
+/* A block in steps of peak / `steps`: t, and rounded to whole steps, q. Returns the squared error in steps. */
+static float grid_of(const float *x, float steps, float peak, float *t, float *q)
+{
+    float inverse = steps / peak, lanes[QUANT_BLOCK / 2];
+    for (size_t i = 0; i < QUANT_BLOCK; i++) {
+        /* |t| is at most 127 and a half ulp, so adding 1.5 * 2^23 rounds it half to even exactly. */
+        t[i] = x[i] * inverse;
+        q[i] = (t[i] + MATH_ROUND) - MATH_ROUND;
+    }
+    for (size_t i = 0; i < QUANT_BLOCK / 2; i++) {
+        float low = t[i] - q[i], high = t[i + QUANT_BLOCK / 2] - q[i + QUANT_BLOCK / 2];
+        lanes[i] = fmaf(high, high, low * low);
+    }
+    return lanes_sum(lanes, QUANT_BLOCK / 2);
+}
+
+static float dot_block(const float *a, const float *b)
+{
+    float lanes[QUANT_BLOCK / 2];
+    for (size_t i = 0; i < QUANT_BLOCK / 2; i++)
+        lanes[i] = fmaf(a[i + QUANT_BLOCK / 2], b[i + QUANT_BLOCK / 2], a[i] * b[i]);
+    return lanes_sum(lanes, QUANT_BLOCK / 2);
+}
+
+static void quantise_block(const float *x, float peak, quant_block *block)
+{
+    float t[QUANT_BLOCK], q[QUANT_BLOCK], steps = 126.0f;
+    float coarse = grid_of(x, 126.0f, peak, t, q) * QUANT_COARSER;
+    float other_t[QUANT_BLOCK], other_q[QUANT_BLOCK], fine = grid_of(x, 127.0f, peak, other_t, other_q);
+    if (!(coarse < fine)) {
+        steps = 127.0f;
+        memcpy(t, other_t, sizeof t);
+        memcpy(q, other_q, sizeof q);
+    }
+    int32_t sum = 0;
+    for (size_t i = 0; i < QUANT_BLOCK; i++) {
+        block->q[i] = (int8_t)q[i];
+        sum += block->q[i];
+    }
+    block->scale = dot_block(t, q) / dot_block(q, q) * (peak / steps);
+    block->scaled_sum = block->scale * (float)sum;
+    block->minus_8 = -8 * sum;
+    block->minus_128 = -128 * sum;
+}
+
 void generic_quantise(const float *x, size_t n, quant_block *blocks)
 {
     for (size_t b = 0; b < n / QUANT_BLOCK; b++) {
         const float *in = x + b * QUANT_BLOCK;
-        quant_block *block = &blocks[b];
         /* The magnitude bits of floats order as integers do, with infinity and NaN above everything finite. */
         uint32_t largest = 0;
         for (size_t i = 0; i < QUANT_BLOCK; i++) {
@@ -15,31 +69,14 @@ void generic_quantise(const float *x, size_t n, quant_block *blocks)
             if (magnitude > largest)
                 largest = magnitude;
         }
-        float peak = math_from_bits(largest), inverse = 127.0f / peak;
-        bool finite = largest < 0x7f800000u, usable = finite && math_bits(inverse) < 0x7f800000u;
-        int32_t sum = 0;
-        for (size_t i = 0; i < QUANT_BLOCK; i++) {
-            /* |in * inverse| is at most 127 and a half ulp, so adding 1.5 * 2^23 rounds it half to even exactly. */
-            int32_t value = usable ? (int32_t)((in[i] * inverse + MATH_ROUND) - MATH_ROUND) : 0;
-            block->q[i] = (int8_t)value;
-            sum += value;
+        bool finite = largest < 0x7f800000u;
+        if (finite && math_bits(127.0f / math_from_bits(largest)) < 0x7f800000u) {
+            quantise_block(in, math_from_bits(largest), &blocks[b]);
+        } else {
+            blocks[b] = (quant_block){.scale = finite ? 0.0f : math_from_bits(0x7fc00000u)};
+            blocks[b].scaled_sum = blocks[b].scale;
         }
-        float scale = usable ? peak / 127.0f : finite ? 0.0f : math_from_bits(0x7fc00000u);
-        block->scale = scale;
-        block->scaled_sum = scale * (float)sum;
-        block->minus_8 = -8 * sum;
-        block->minus_128 = -128 * sum;
     }
-}
-
-/* Lanes l and l ^ 16 are added, then l ^ 8, 4, 2, 1. */
-static float lanes_sum(float lanes[NORM_LANES])
-{
-    for (size_t step = NORM_LANES / 2; step > 0; step /= 2) {
-        for (size_t i = 0; i < step; i++)
-            lanes[i] = lanes[i] + lanes[i + step];
-    }
-    return lanes[0];
 }
 
 static void norm_apply(const float *x, float mean, float r, const float *weight, const float *bias, size_t n, float *out)
@@ -59,7 +96,7 @@ static void norm_rms(const float *x, const float *weight, const float *bias, flo
     float lanes[NORM_LANES] = {0};
     for (size_t i = 0; i < n; i++)
         lanes[i % NORM_LANES] = fmaf(x[i], x[i], lanes[i % NORM_LANES]);
-    float r = 1.0f / sqrtf(lanes_sum(lanes) / (float)n + epsilon);
+    float r = 1.0f / sqrtf(lanes_sum(lanes, NORM_LANES) / (float)n + epsilon);
     norm_apply(x, 0.0f, r, weight, bias, n, out);
 }
 
@@ -68,14 +105,14 @@ static void norm_layer(const float *x, const float *weight, const float *bias, f
     float lanes[NORM_LANES] = {0};
     for (size_t i = 0; i < n; i++)
         lanes[i % NORM_LANES] = lanes[i % NORM_LANES] + x[i];
-    float mean = lanes_sum(lanes) / (float)n;
+    float mean = lanes_sum(lanes, NORM_LANES) / (float)n;
     for (size_t i = 0; i < NORM_LANES; i++)
         lanes[i] = 0.0f;
     for (size_t i = 0; i < n; i++) {
         float d = x[i] - mean;
         lanes[i % NORM_LANES] = fmaf(d, d, lanes[i % NORM_LANES]);
     }
-    float r = 1.0f / sqrtf(lanes_sum(lanes) / (float)n + epsilon);
+    float r = 1.0f / sqrtf(lanes_sum(lanes, NORM_LANES) / (float)n + epsilon);
     norm_apply(x, mean, r, weight, bias, n, out);
 }
 
@@ -84,7 +121,7 @@ static void normalise(const float *x, size_t n, float *out)
     float lanes[NORM_LANES] = {0};
     for (size_t i = 0; i < n; i++)
         lanes[i % NORM_LANES] = fmaf(x[i], x[i], lanes[i % NORM_LANES]);
-    float length = sqrtf(lanes_sum(lanes));
+    float length = sqrtf(lanes_sum(lanes, NORM_LANES));
     for (size_t i = 0; i < n; i++)
         out[i] = length == 0.0f ? x[i] : x[i] / length;
 }

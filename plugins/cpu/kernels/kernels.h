@@ -28,6 +28,9 @@ enum {
     NORM_LANES = 32
 };
 
+/* A block of activations is tried in two steps: its peak is 127 of them, or 126, whose squares are larger by this. */
+#define QUANT_COARSER ((127.0f / 126.0f) * (127.0f / 126.0f))
+
 /* One block of 32 quantised activations. The two products are what the u8 forms of the weights subtract. */
 typedef struct quant_block {
     int8_t q[QUANT_BLOCK];

@@ -139,44 +139,22 @@ static inline void v_interleave(v16 even, v16 odd, v16 *x, v16 *y) {
     interleave_8(even.b, odd.b, &y->a, &y->b);
 }
 
-static inline uint32_t largest_magnitude(const float *x) {
-    __m256i magnitude = _mm256_set1_epi32(0x7fffffff), top = _mm256_setzero_si256();
-    for (size_t i = 0; i < QUANT_BLOCK; i += 8) {
-        top = _mm256_max_epu32(top, _mm256_and_si256(_mm256_castps_si256(_mm256_loadu_ps(x + i)), magnitude));
-    }
+/* The largest of 32 floats without signs, as bits: infinity and NaN are above everything finite. */
+static inline uint32_t v_largest_bits(v16 x, v16 y) {
+    __m256i a = _mm256_max_epu32(_mm256_castps_si256(x.a), _mm256_castps_si256(x.b));
+    __m256i b = _mm256_max_epu32(_mm256_castps_si256(y.a), _mm256_castps_si256(y.b));
+    __m256i top = _mm256_max_epu32(a, b);
     __m128i q = _mm_max_epu32(_mm256_castsi256_si128(top), _mm256_extracti128_si256(top, 1));
     q = _mm_max_epu32(q, _mm_shuffle_epi32(q, 0x4e));
     q = _mm_max_epu32(q, _mm_shuffle_epi32(q, 0xb1));
     return (uint32_t)_mm_cvtsi128_si32(q);
 }
-
-static inline void simd_quantise(const float *x, size_t n, quant_block *blocks) {
-    for (size_t b = 0; b < n / QUANT_BLOCK; b++, x += QUANT_BLOCK) {
-        uint32_t largest = largest_magnitude(x);
-        float peak = math_from_bits(largest), inverse = 127.0f / peak;
-        bool finite = largest < 0x7f800000u;
-        if (!finite || math_bits(inverse) >= 0x7f800000u) {
-            blocks[b] = (quant_block){.scale = finite ? 0.0f : math_from_bits(0x7fc00000u)};
-            blocks[b].scaled_sum = blocks[b].scale;
-            continue;
-        }
-        __m256 factor = _mm256_set1_ps(inverse);
-        __m256i q0 = _mm256_cvtps_epi32(_mm256_mul_ps(_mm256_loadu_ps(x), factor));
-        __m256i q1 = _mm256_cvtps_epi32(_mm256_mul_ps(_mm256_loadu_ps(x + 8), factor));
-        __m256i q2 = _mm256_cvtps_epi32(_mm256_mul_ps(_mm256_loadu_ps(x + 16), factor));
-        __m256i q3 = _mm256_cvtps_epi32(_mm256_mul_ps(_mm256_loadu_ps(x + 24), factor));
-        __m256i total = _mm256_add_epi32(_mm256_add_epi32(q0, q1), _mm256_add_epi32(q2, q3));
-        __m128i s = _mm_add_epi32(_mm256_castsi256_si128(total), _mm256_extracti128_si256(total, 1));
-        s = _mm_add_epi32(s, _mm_shuffle_epi32(s, 0x4e));
-        int32_t sum = _mm_cvtsi128_si32(_mm_add_epi32(s, _mm_shuffle_epi32(s, 0xb1)));
-        __m256i bytes = _mm256_packs_epi16(_mm256_packs_epi32(q0, q1), _mm256_packs_epi32(q2, q3));
-        bytes = _mm256_permutevar8x32_epi32(bytes, _mm256_setr_epi32(0, 4, 1, 5, 2, 6, 3, 7));
-        _mm256_storeu_si256((__m256i *)(void *)blocks[b].q, bytes);
-        blocks[b].scale = peak / 127.0f;
-        blocks[b].scaled_sum = blocks[b].scale * (float)sum;
-        blocks[b].minus_8 = -8 * sum;
-        blocks[b].minus_128 = -128 * sum;
-    }
+/* Whole numbers from -128 to 127. */
+static inline void v_store_i8(int8_t *at, v16 x) {
+    __m256i pairs = _mm256_packs_epi32(_mm256_cvtps_epi32(x.a), _mm256_cvtps_epi32(x.b));
+    __m256i bytes = _mm256_packs_epi16(_mm256_permute4x64_epi64(pairs, 0xd8), _mm256_setzero_si256());
+    __m128i low = _mm256_castsi256_si128(bytes), high = _mm256_extracti128_si256(bytes, 1);
+    _mm_storeu_si128((__m128i *)(void *)at, _mm_unpacklo_epi64(low, high));
 }
 
 #endif

@@ -79,28 +79,13 @@ static inline void v_interleave(v16 even, v16 odd, v16 *x, v16 *y) {
     *y = _mm512_permutex2var_ps(even, _mm512_add_epi32(e, _mm512_set1_epi32(8)), odd);
 }
 
-static inline void simd_quantise(const float *x, size_t n, quant_block *blocks) {
-    __m512i magnitude = _mm512_set1_epi32(0x7fffffff);
-    for (size_t b = 0; b < n / QUANT_BLOCK; b++, x += QUANT_BLOCK) {
-        v16 x0 = v_load(x), x1 = v_load(x + 16);
-        uint32_t largest = _mm512_reduce_max_epu32(_mm512_max_epu32(_mm512_and_si512(_mm512_castps_si512(x0), magnitude),
-                                                                    _mm512_and_si512(_mm512_castps_si512(x1), magnitude)));
-        float peak = math_from_bits(largest), inverse = 127.0f / peak;
-        bool finite = largest < 0x7f800000u;
-        if (!finite || math_bits(inverse) >= 0x7f800000u) {
-            blocks[b] = (quant_block){.scale = finite ? 0.0f : math_from_bits(0x7fc00000u)};
-            blocks[b].scaled_sum = blocks[b].scale;
-            continue;
-        }
-        __m512i q0 = _mm512_cvtps_epi32(v_mul(x0, v_set(inverse))), q1 = _mm512_cvtps_epi32(v_mul(x1, v_set(inverse)));
-        _mm_storeu_si128((__m128i *)(void *)blocks[b].q, _mm512_cvtepi32_epi8(q0));
-        _mm_storeu_si128((__m128i *)(void *)(blocks[b].q + 16), _mm512_cvtepi32_epi8(q1));
-        int32_t sum = _mm512_reduce_add_epi32(_mm512_add_epi32(q0, q1));
-        blocks[b].scale = peak / 127.0f;
-        blocks[b].scaled_sum = blocks[b].scale * (float)sum;
-        blocks[b].minus_8 = -8 * sum;
-        blocks[b].minus_128 = -128 * sum;
-    }
+/* The largest of 32 floats without signs, as bits: infinity and NaN are above everything finite. */
+static inline uint32_t v_largest_bits(v16 a, v16 b) {
+    return _mm512_reduce_max_epu32(_mm512_max_epu32(_mm512_castps_si512(a), _mm512_castps_si512(b)));
+}
+/* Whole numbers from -128 to 127. */
+static inline void v_store_i8(int8_t *at, v16 x) {
+    _mm_storeu_si128((__m128i *)(void *)at, _mm512_cvtepi32_epi8(_mm512_cvtps_epi32(x)));
 }
 
 #endif

@@ -4,7 +4,7 @@
 
 const kernels SIMD(kernels) = {
     .name = SIMD_NAME,
-    .quantise = simd_quantise,
+    .quantise = quantise,
     .norm_rms = norm_rms,
     .norm_layer = norm_layer,
     .normalise = normalise,
