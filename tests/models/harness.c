@@ -1,0 +1,154 @@
+#include "harness.h"
+
+#include "base/arena.h"
+#include "base/log.h"
+#include "host/options.h"
+
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include <cmocka.h>
+
+enum { PAGES_EACH = HARNESS_CONTEXT / HARNESS_PAGE };
+
+struct harness {
+    model_file *file;
+    plugins *plugins;
+    const plugin *plugin;
+    arena *memory;
+    bp_device *device;
+    bp_model *model;
+    int32_t pages[HARNESS_SEQUENCES][PAGES_EACH];
+    int32_t tokens[HARNESS_STEP], positions[HARNESS_STEP], rows[HARNESS_STEP];
+};
+
+static void check(bp_status status, const bp_error *error)
+{
+    if (status != BP_OK)
+        fail_msg("%s", error->message);
+}
+
+const char *harness_smollm2(void)
+{
+    const char *path = getenv("BACKPLANE_SMOLLM2");
+    if (!path || !*path)
+        fail_msg("BACKPLANE_SMOLLM2 does not name the model file; run the tests through ctest after tools/fetch smollm2");
+    return path;
+}
+
+static void *filled_options(harness *h, const char *const *settings)
+{
+    bp_error error = {0};
+    void *config = arena_alloc(h->memory, h->plugin->config_size + 1);
+    options_target target = {.options = h->plugin->options, .config = config, .memory = h->memory, .directory = "/"};
+    check(options_defaults(&target, &error), &error);
+    for (size_t i = 0; settings && settings[i]; i += 2)
+        check(options_set(&target, settings[i], settings[i + 1], &error), &error);
+    return config;
+}
+
+harness *harness_open(const char *model, const char *backend, const char *const *settings)
+{
+    bp_error error = {0};
+    harness *h = calloc(1, sizeof *h);
+    assert_non_null(h);
+    h->memory = arena_new();
+    h->plugins = plugins_new();
+    check(plugins_load(h->plugins, backend, BP_PLUGIN_BACKEND, &h->plugin, &error), &error);
+    const model_options options = {.context = HARNESS_CONTEXT};
+    check(model_open(model, &options, &h->file, &error), &error);
+    const bp_backend_ops *ops = &h->plugin->backend;
+    check(ops->open(log_host(), filled_options(h, settings), &h->device, &error), &error);
+    const bp_limits limits = {.size = sizeof limits,
+                              .max_tokens = HARNESS_STEP,
+                              .max_seqs = HARNESS_SEQUENCES,
+                              .max_rows = HARNESS_STEP,
+                              .page_tokens = HARNESS_PAGE,
+                              .page_count = HARNESS_SEQUENCES * PAGES_EACH,
+                              .max_context = HARNESS_CONTEXT,
+                              .kv_dtype = BP_KV_F16};
+    check(ops->supports(h->device, model_program(h->file), &error), &error);
+    check(ops->compile(h->device, model_program(h->file), &limits, &h->model, &error), &error);
+    harness_reset(h, false);
+    return h;
+}
+
+void harness_close(harness *h)
+{
+    h->plugin->backend.release(h->model);
+    h->plugin->backend.close(h->device);
+    model_close(h->file);
+    plugins_free(h->plugins);
+    arena_free(h->memory);
+    free(h);
+}
+
+void harness_reset(harness *h, bool odd)
+{
+    enum { TOTAL = HARNESS_SEQUENCES * PAGES_EACH };
+    int32_t next = 0;
+    for (uint32_t s = 0; s < HARNESS_SEQUENCES; s++)
+        for (uint32_t p = 0; p < PAGES_EACH; p++, next++)
+            h->pages[s][p] = odd ? TOTAL - 1 - next : next;
+}
+
+void harness_step(harness *h, const piece *pieces, uint32_t count, float *out)
+{
+    int32_t first[HARNESS_SEQUENCES + 1], context[HARNESS_SEQUENCES], pages[HARNESS_SEQUENCES][PAGES_EACH];
+    bp_error error = {0};
+    uint32_t total = 0;
+    assert_true(count <= HARNESS_SEQUENCES);
+    for (uint32_t i = 0; i < count; i++) {
+        const piece *p = &pieces[i];
+        assert_true(p->start + p->count <= HARNESS_CONTEXT && total + p->count <= HARNESS_STEP);
+        first[i] = (int32_t)total;
+        context[i] = (int32_t)(p->start + p->count);
+        memcpy(pages[i], h->pages[p->sequence], sizeof pages[i]);
+        for (uint32_t t = 0; t < p->count; t++, total++) {
+            h->tokens[total] = p->tokens[t];
+            h->positions[total] = (int32_t)(p->start + t);
+            h->rows[total] = (int32_t)total;
+        }
+    }
+    first[count] = (int32_t)total;
+    const bp_batch batch = {.size = sizeof batch,
+                            .seq_count = count,
+                            .token_count = total,
+                            .row_count = total,
+                            .page_stride = PAGES_EACH,
+                            .tokens = h->tokens,
+                            .positions = h->positions,
+                            .first = first,
+                            .context = context,
+                            .pages = &pages[0][0],
+                            .rows = h->rows};
+    check(h->plugin->backend.submit(h->model, &batch, &error), &error);
+    check(h->plugin->backend.wait(h->model, out, (uint64_t)total * harness_vocabulary(h), &error), &error);
+}
+
+void harness_prefill(harness *h, uint32_t sequence, const int32_t *tokens, uint32_t count, uint32_t chunk, float *out)
+{
+    for (uint32_t start = 0; start < count; start += chunk) {
+        uint32_t n = count - start < chunk ? count - start : chunk;
+        harness_step(h, &(piece){sequence, start, n, tokens + start}, 1, out + (size_t)start * harness_vocabulary(h));
+    }
+}
+
+uint32_t harness_vocabulary(const harness *h)
+{
+    return model_program(h->file)->output_width;
+}
+
+const bp_program *harness_program(const harness *h)
+{
+    return model_program(h->file);
+}
+
+void harness_read_kv(harness *h, uint32_t cache, uint32_t sequence, uint32_t position, float *k, float *v)
+{
+    bp_error error = {0};
+    int32_t page = h->pages[sequence][position / HARNESS_PAGE];
+    check(h->plugin->backend.read_kv(h->model, cache, page, position % HARNESS_PAGE, k, v, &error), &error);
+}

@@ -1,0 +1,117 @@
+"""Rules that hold for the tree as a whole: which folder may include which, how long files are, that links lead somewhere."""
+
+import pathlib
+import re
+import subprocess
+
+ROOT = pathlib.Path(__file__).resolve().parents[2]
+
+# What each folder of the core may include besides itself and the SDK; plugins and frontends may include the SDK alone.
+# docs/architecture.md has the same table for people.
+ALLOWED = {
+    "core/include": set(),
+    "core/base": set(),
+    "core/model": {"base"},
+    "core/text": {"base"},
+    "core/sample": {"base"},
+    "core/engine": {"base", "model", "text", "sample"},
+    "core/host": {"base"},
+    "core/commands": {"base", "model", "text", "sample", "engine", "host"},
+}
+MODULES = {name.split("/")[1] for name in ALLOWED}
+LONGEST_FILE = 1200
+
+
+def tracked(*patterns):
+    output = subprocess.run(["git", "ls-files", "--", *patterns], cwd=ROOT, check=True, capture_output=True, text=True).stdout
+    return [ROOT / line for line in output.splitlines() if (ROOT / line).is_file()]
+
+
+def includes(path):
+    """(line number, name, is a system header) of every #include."""
+    for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), 1):
+        match = re.match(r'\s*#\s*include\s+([<"])([^>"]+)', line)
+        if match:
+            yield number, match[2], match[1] == "<"
+
+
+def folder_of(path):
+    relative = path.relative_to(ROOT).as_posix()
+    return next((folder for folder in ALLOWED if relative.startswith(folder + "/")), None)
+
+
+def resolve(path, name):
+    """The module that a quoted include of a core file belongs to; its own folder where it is beside the file."""
+    if (path.parent / name).is_file():
+        return (path.parent / name).resolve().relative_to(ROOT / "core").parts[0]
+    return name.split("/")[0]
+
+
+def test_the_core_includes_one_way():
+    wrong, seen = [], 0
+    for path in tracked("core/*.c", "core/*.h"):
+        folder = folder_of(path)
+        if folder is None:
+            continue
+        own = folder.split("/")[1]
+        for number, name, system in includes(path):
+            seen += 1
+            if system:
+                if own == "include" and "/" in name and not name.startswith("backplane/"):
+                    wrong.append(f"{path}:{number}: the SDK includes <{name}>")
+                continue
+            module = resolve(path, name)
+            if module != own and module not in ALLOWED[folder]:
+                wrong.append(f"{path}:{number}: {folder} must not include {name}")
+    assert seen > 100
+    assert not wrong, "\n".join(wrong)
+
+
+def test_plugins_see_the_sdk_alone():
+    wrong, seen = [], 0
+    for path in tracked("plugins/*.c", "plugins/*.h", "frontends/*.c", "frontends/*.h", "docs/example/*.c"):
+        plugin = ROOT / "/".join(path.relative_to(ROOT).parts[:2])
+        for number, name, system in includes(path):
+            seen += 1
+            if system:
+                continue
+            near = [(path.parent / name), (plugin / name)]
+            if not any(file.is_file() and file.resolve().is_relative_to(plugin) for file in near):
+                wrong.append(f"{path}:{number}: includes {name}, which is not the plugin's own")
+    assert seen > 50
+    assert not wrong, "\n".join(wrong)
+
+
+def test_files_stay_readable():
+    files = tracked("*.c", "*.h", "*.py", "*.cmake")
+    assert len(files) > 100
+    long = [f"{path}: {count} lines" for path in files
+            if (count := len(path.read_text(encoding="utf-8").splitlines())) > LONGEST_FILE]
+    assert not long, "\n".join(long)
+
+
+def test_links_of_the_documentation_lead_somewhere():
+    broken, seen = [], 0
+    for path in tracked("*.md"):
+        text = re.sub(r"```.*?```", "", path.read_text(encoding="utf-8"), flags=re.DOTALL)
+        for target in re.findall(r"\]\(([^)#\s]+)[^)]*\)", text):
+            if re.match(r"[a-z]+:", target):
+                continue
+            seen += 1
+            if not (path.parent / target).exists():
+                broken.append(f"{path}: {target}")
+    assert seen > 10
+    assert not broken, "\n".join(broken)
+
+
+def test_no_file_names_this_machine():
+    wrong = []
+    for path in tracked("*"):
+        try:
+            text = path.read_text(encoding="utf-8")
+        except UnicodeDecodeError:
+            continue
+        for word in ("/" + "work/main", "/" + "root/.", "pypi" + ".org", "deb" + ".debian.org"):
+            if word in text:
+                wrong.append(f"{path}: {word}")
+    assert not wrong, "\n".join(wrong)
