@@ -70,7 +70,7 @@ def outside(tmp_path_factory):
     """A backend that is not part of the build, made from the SDK's headers alone."""
     file = tmp_path_factory.mktemp("outside") / "outside.so"
     subprocess.run([os.environ["BACKPLANE_TEST_COMPILER"], "-std=c11", "-shared", "-fPIC", "-fvisibility=hidden",
-                    "-I", ROOT / "core" / "include", ROOT / "tests" / "plugins" / "outside" / "outside.c", "-o", file],
+                    "-I", ROOT / "core" / "include", ROOT / "docs" / "example" / "outside.c", "-o", file],
                    check=True)
     return file
 

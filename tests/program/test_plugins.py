@@ -65,7 +65,7 @@ def test_files_that_are_no_libraries_are_refused(damaged):
 
 def test_one_plugins_options(outside):
     said = backplane("plugins", "outside", "--path", outside.parent).expect(0).out
-    assert "step" in said and "int 1..1000" in said and "(default 1)" in said and str(outside) in said
+    assert "step" in said and "int 1..1000" in said and "(default 100)" in said and str(outside) in said
 
 
 def test_a_configurations_directories_are_searched(outside, write, model):
