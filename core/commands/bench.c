@@ -138,6 +138,8 @@ static void add_memory(bench_report *report, const loaded *l)
     add_number(report, "workspace", "MiB", (double)l->memory.workspace / mebibyte);
     add_number(report, "keys and values", "MiB", kv);
     add_number(report, "resident at most", "MiB", peak);
+    /* Random tokens read every row of the embedding where it lies in the file; an answer reads few. */
+    add_number(report, "  of it pages of files", "MiB", status_field("RssFile:"));
     add_number(report, "resident beyond both", "MiB", peak - model - kv);
 }
 
