@@ -5,9 +5,7 @@ include(CMakePackageConfigHelpers)
 set(BACKPLANE_PLUGIN_DIRECTORY ${CMAKE_INSTALL_LIBDIR}/backplane)
 set(BACKPLANE_PACKAGE_DIRECTORY ${CMAKE_INSTALL_LIBDIR}/cmake/Backplane)
 
-if(TARGET backplane)
-  install(TARGETS backplane RUNTIME DESTINATION ${CMAKE_INSTALL_BINDIR})
-endif()
+install(TARGETS backplane RUNTIME DESTINATION ${CMAKE_INSTALL_BINDIR})
 install(DIRECTORY core/include/backplane DESTINATION ${CMAKE_INSTALL_INCLUDEDIR} FILES_MATCHING PATTERN "*.h")
 
 set_target_properties(backplane_sdk PROPERTIES EXPORT_NAME sdk)
