@@ -38,6 +38,16 @@ static size_t row_grain(size_t rows, const pool *threads)
          pool_claim(threads, rows, claim_grain, &claim_from, &claim_to);)                                                  \
         for (size_t row = claim_from; row < claim_to; row++)
 
+/* The file's bytes of a row: of a weight that products read too they are put together again from its tile, so that the file
+ * need not stay in memory beside it. */
+static const uint8_t *source_row(const weight *w, size_t row, uint8_t *room)
+{
+    if (!w->packs)
+        return w->source + row * w->row_bytes;
+    w->type->unpack(w->packed + row / TILE_COLUMNS * w->tile_bytes, row % TILE_COLUMNS, w->k, room);
+    return room;
+}
+
 void run_embed(bp_model *model, const step *s, pool *threads, size_t worker)
 {
     const value *out = &model->values[s->op.out[0]];
@@ -45,7 +55,7 @@ void run_embed(bp_model *model, const step *s, pool *threads, size_t worker)
     float *data = (float *)(void *)worker_scratch(model, worker);
     FOR_CLAIMED_ROWS(row, value_rows(model, out), threads)
     {
-        w->type->dequantise(w->source + (size_t)model->batch.token[row] * w->row_bytes, w->k, data);
+        w->type->dequantise(source_row(w, (size_t)model->batch.token[row], (uint8_t *)(data + out->stride)), w->k, data);
         model->device->kernels->scale(data, s->args.embed.scale, out->width, data);
         value_put(model, out, row, 0, out->width, data);
     }

@@ -85,6 +85,9 @@ static size_t scratch_of(const bp_model *model, const step *s)
         return attention_scratch_bytes(&model->caches[s->op.cache], s->args.attention.heads);
     case BP_OP_POOL:
         break;
+    case BP_OP_EMBED: /* a row and its bytes in the file, which are never more */
+        floats = 2 * model->values[s->op.out[0]].stride;
+        break;
     default:
         floats = model->values[s->op.out[0]].stride;
     }

@@ -1,4 +1,4 @@
-/* The table of weight types, their packing (layouts in kernels/kernels.h) and dequantisation. */
+/* The table of weight types, their packing and unpacking (layouts in kernels/kernels.h) and dequantisation. */
 #include "weights.h"
 
 #include "kernels/half.h"
@@ -66,6 +66,54 @@ static void pack_q4_1(const uint8_t *source, size_t row_bytes, size_t rows, size
     }
 }
 
+static void unpack_32(const uint8_t *tile, size_t column, size_t k, uint8_t *row)
+{
+    for (size_t i = 0; i < k; i++)
+        memcpy(row + i * 4, tile + (i * TILE_COLUMNS + column) * 4, 4);
+}
+
+static void unpack_16(const uint8_t *tile, size_t column, size_t k, uint8_t *row)
+{
+    for (size_t i = 0; i < k; i++)
+        memcpy(row + i * 2, tile + (i * TILE_COLUMNS + column) * 2, 2);
+}
+
+static void gather_quads(const uint8_t *vectors, size_t quads, size_t column, uint32_t flip, uint8_t *bytes)
+{
+    for (size_t j = 0; j < quads; j++) {
+        uint32_t quad = load_u32(vectors + j * 64 + column * 4) ^ flip;
+        memcpy(bytes + j * 4, &quad, sizeof quad);
+    }
+}
+
+static void unpack_q8_0(const uint8_t *tile, size_t column, size_t k, uint8_t *row)
+{
+    const uint8_t *scales = tile + k * TILE_COLUMNS;
+    for (size_t b = 0; b < k / QUANT_BLOCK; b++) {
+        memcpy(row + b * 34, scales + b * 32 + column * 2, 2);
+        gather_quads(tile + b * 512, 8, column, 0x80808080u, row + b * 34 + 2);
+    }
+}
+
+static void unpack_q4_0(const uint8_t *tile, size_t column, size_t k, uint8_t *row)
+{
+    const uint8_t *scales = tile + k * TILE_COLUMNS / 2;
+    for (size_t b = 0; b < k / QUANT_BLOCK; b++) {
+        memcpy(row + b * 18, scales + b * 32 + column * 2, 2);
+        gather_quads(tile + b * 256, 4, column, 0, row + b * 18 + 2);
+    }
+}
+
+static void unpack_q4_1(const uint8_t *tile, size_t column, size_t k, uint8_t *row)
+{
+    const uint8_t *scales = tile + k * TILE_COLUMNS / 2;
+    for (size_t b = 0; b < k / QUANT_BLOCK; b++) {
+        memcpy(row + b * 20, scales + b * 64 + column * 2, 2);
+        memcpy(row + b * 20 + 2, scales + b * 64 + 32 + column * 2, 2);
+        gather_quads(tile + b * 256, 4, column, 0, row + b * 20 + 4);
+    }
+}
+
 static void dequantise_f32(const uint8_t *row, size_t k, float *out)
 {
     memcpy(out, row, k * sizeof *out);
@@ -130,12 +178,12 @@ static void dequantise_q4_1(const uint8_t *row, size_t k, float *out)
 #endif
 
 static const weight_type types[] = {
-    {BP_F32, "F32", 1, 4, false, 64, pack_32, dequantise_f32, MATMULS(f32)},
-    {BP_F16, "F16", 1, 2, false, 32, pack_16, dequantise_f16, MATMULS(f16)},
-    {BP_BF16, "BF16", 1, 2, false, 32, pack_16, dequantise_bf16, MATMULS(bf16)},
-    {BP_Q8_0, "Q8_0", 32, 34, true, 544, pack_q8_0, dequantise_q8_0, MATMULS(q8_0)},
-    {BP_Q4_0, "Q4_0", 32, 18, true, 288, pack_q4_0, dequantise_q4_0, MATMULS(q4_0)},
-    {BP_Q4_1, "Q4_1", 32, 20, true, 320, pack_q4_1, dequantise_q4_1, MATMULS(q4_1)},
+    {BP_F32, "F32", 1, 4, false, 64, pack_32, unpack_32, dequantise_f32, MATMULS(f32)},
+    {BP_F16, "F16", 1, 2, false, 32, pack_16, unpack_16, dequantise_f16, MATMULS(f16)},
+    {BP_BF16, "BF16", 1, 2, false, 32, pack_16, unpack_16, dequantise_bf16, MATMULS(bf16)},
+    {BP_Q8_0, "Q8_0", 32, 34, true, 544, pack_q8_0, unpack_q8_0, dequantise_q8_0, MATMULS(q8_0)},
+    {BP_Q4_0, "Q4_0", 32, 18, true, 288, pack_q4_0, unpack_q4_0, dequantise_q4_0, MATMULS(q4_0)},
+    {BP_Q4_1, "Q4_1", 32, 20, true, 320, pack_q4_1, unpack_q4_1, dequantise_q4_1, MATMULS(q4_1)},
 };
 
 const weight_type *weight_type_of(uint32_t dtype)

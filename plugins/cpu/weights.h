@@ -15,6 +15,8 @@ typedef struct weight_type {
     size_t tile_bytes_per_block; /* packed, all 16 columns */
     /* Packs rows [0, rows) of 16 into one zeroed tile; `row_bytes` apart in the file. */
     void (*pack)(const uint8_t *source, size_t row_bytes, size_t rows, size_t k, uint8_t *tile);
+    /* The opposite: one row of a tile, as in the file. */
+    void (*unpack)(const uint8_t *tile, size_t column, size_t k, uint8_t *row);
     /* out[k] = the dequantised row. */
     void (*dequantise)(const uint8_t *row, size_t k, float *out);
     matmul_fn *matmul[ISA_COUNT];

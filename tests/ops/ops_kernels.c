@@ -190,6 +190,27 @@ static void row_kernels_are_equal(void **state)
     each_isa(rows_of);
 }
 
+static void packed_rows_come_back(void **state)
+{
+    (void)state;
+    enum { K = 96, ROWS = 13 };
+    for (size_t d = 0; d < sizeof dtypes / sizeof *dtypes; d++) {
+        const weight_type *type = weight_type_of(dtypes[d]);
+        size_t row_bytes = weight_row_bytes(type, K);
+        uint8_t source[ROWS * K * 4], row[K * 4], *tile = aligned_alloc(64, weight_tile_bytes(type, K));
+        assert_non_null(tile);
+        memset(tile, 0, weight_tile_bytes(type, K));
+        for (size_t i = 0; i < sizeof source; i++)
+            source[i] = (uint8_t)(i * 151 + i / 7);
+        type->pack(source, row_bytes, ROWS, K, tile);
+        for (size_t r = 0; r < ROWS; r++) {
+            type->unpack(tile, r, K, row);
+            assert_memory_equal(row, source + r * row_bytes, row_bytes);
+        }
+        free(tile);
+    }
+}
+
 /* --- quantisation ----------------------------------------------------------------------------------------------------- */
 
 static void expect_blocks(int isa, const float *x, size_t n)
@@ -366,8 +387,11 @@ static void attention_is_equal(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(products_are_equal),    cmocka_unit_test(row_kernels_are_equal),
-        cmocka_unit_test(quantisation_is_equal), cmocka_unit_test(quantisation_of_special_blocks),
+        cmocka_unit_test(products_are_equal),
+        cmocka_unit_test(row_kernels_are_equal),
+        cmocka_unit_test(packed_rows_come_back),
+        cmocka_unit_test(quantisation_is_equal),
+        cmocka_unit_test(quantisation_of_special_blocks),
         cmocka_unit_test(quantisation_is_fitted),
         cmocka_unit_test(attention_is_equal),
     };
