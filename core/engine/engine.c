@@ -100,16 +100,28 @@ static bp_status read_request(const bp_request *from, bp_request *out, bp_error 
     return request_check(out, error);
 }
 
+/* Fills a struct of the caller's, whose size is set, with as much of ours as it has room for. */
+static void give(void *out, const void *ours, uint32_t size)
+{
+    uint32_t room;
+    memcpy(&room, out, sizeof room);
+    room = room < size ? room : size;
+    memcpy(out, ours, room);
+    if (room >= sizeof room)
+        memcpy(out, &room, sizeof room);
+}
+
 static void defaults(bp_engine *engine, const char *model, bp_request *out)
 {
-    *out = (bp_request){.size = sizeof *out, .model = model};
-    sampling_defaults(&out->sampling);
+    bp_request request = {.size = sizeof request, .model = model};
+    sampling_defaults(&request.sampling);
     model_entry *m;
-    if (models_find(engine, model, &m, NULL) != BP_OK)
-        return;
-    out->max_tokens = m->config.max_tokens;
-    if (m->config.sampling.size)
-        out->sampling = m->config.sampling;
+    if (models_find(engine, model, &m, NULL) == BP_OK) {
+        request.max_tokens = m->config.max_tokens;
+        if (m->config.sampling.size)
+            request.sampling = m->config.sampling;
+    }
+    give(out, &request, sizeof request);
 }
 
 /* With a place in the queue. */
@@ -150,7 +162,11 @@ static bp_status submit(bp_engine *engine, const bp_request *from, bp_stream **o
 
 static bp_status next(bp_stream *r, uint64_t timeout_ns, bp_event *out, bp_error *error)
 {
-    return stream_next(&r->events, timeout_ns, out, error);
+    bp_event event;
+    bp_status status = stream_next(&r->events, timeout_ns, &event, error);
+    if (status == BP_OK)
+        give(out, &event, sizeof event);
+    return status;
 }
 
 static void cancel(bp_stream *r)
@@ -176,7 +192,9 @@ static bp_status model_info(bp_engine *engine, uint32_t index, bp_model_info *ou
 {
     if (index >= engine->model_count)
         return error_set(error, BP_ENOTFOUND, "there is no model %u of %u", index, engine->model_count);
-    models_describe(engine, &engine->models[index], out);
+    bp_model_info info;
+    models_describe(engine, &engine->models[index], &info);
+    give(out, &info, sizeof info);
     return BP_OK;
 }
 
@@ -211,9 +229,10 @@ static bp_status stats(bp_engine *engine, const char *model, bp_model_stats *out
     pthread_mutex_lock(&engine->lock);
     lane *place = m->lane;
     pthread_mutex_unlock(&engine->lock);
-    *out = (bp_model_stats){.size = sizeof *out};
+    bp_model_stats counts = {.size = sizeof counts};
     if (place)
-        lane_stats(place, out);
+        lane_stats(place, &counts);
+    give(out, &counts, sizeof counts);
     return BP_OK;
 }
 

@@ -100,6 +100,7 @@ static bool choose_model(job *j, const json_t *body, const bp_engine_api *api, b
         refuse_status(why, &error);
         return false;
     }
+    j->request = (bp_request){.size = sizeof j->request};
     api->defaults(engine, model, &j->request);
     j->request.model = model;
     return true;

@@ -48,6 +48,7 @@ static const bp_option options[] = {
 
 void repl_request(const repl *r, bp_request *out)
 {
+    *out = (bp_request){.size = sizeof *out};
     r->api->defaults(r->engine, r->model, out);
     out->model = r->model;
     settings_apply(r->settings, out);

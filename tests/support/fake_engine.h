@@ -475,7 +475,7 @@ static inline void fake_note_token(fake_answer *a, const bp_event *e)
 /* One more event; false once the stream has ended. */
 static inline bool fake_next(const bp_engine_api *api, bp_stream *r, fake_answer *a)
 {
-    bp_event e = {0};
+    bp_event e = {.size = sizeof e};
     bp_error error = {0};
     bp_status status = api->next(r, 20000000000u, &e, &error);
     if (status != BP_OK) {

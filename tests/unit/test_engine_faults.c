@@ -42,7 +42,7 @@ static void open_rig(rig *g, engine_model model)
 
 static bp_model_stats stats_of(rig *g, const char *model)
 {
-    bp_model_stats s = {0};
+    bp_model_stats s = {.size = sizeof s};
     assert_int_equal(g->api->stats(g->engine, model, &s, NULL), BP_OK);
     return s;
 }
@@ -66,7 +66,7 @@ static void close_rig(rig *g)
 static bp_request request_of_tokens(rig *g, const char *model, int32_t first, uint32_t count, uint32_t answer)
 {
     static int32_t prompts[FAKE_VOCABULARY][512];
-    bp_request r;
+    bp_request r = {.size = sizeof r};
     g->api->defaults(g->engine, model, &r);
     r.input = BP_INPUT_TOKENS;
     r.tokens = prompts[first];
@@ -445,7 +445,7 @@ static void a_failing_step_ends_its_requests(void **state)
 static void expect_state(rig *g, const char *name, uint32_t state, const char *sentence)
 {
     uint32_t index;
-    bp_model_info info;
+    bp_model_info info = {.size = sizeof info};
     assert_int_equal(g->api->find_model(g->engine, name, &index, NULL), BP_OK);
     assert_int_equal(g->api->model_info(g->engine, index, &info, NULL), BP_OK);
     assert_string_equal(info.name, name);
@@ -700,7 +700,7 @@ static void visit(visitor *v, uint64_t dice, fake_answer *a, int32_t *tokens)
     static const char *const models[] = {"a", "b", "c"};
     int32_t prompt[64];
     uint32_t count = 1 + (uint32_t)(dice >> 8) % 60, leave = (uint32_t)(dice >> 16) % 8, mood = (uint32_t)(dice >> 24) % 4;
-    bp_request r;
+    bp_request r = {.size = sizeof r};
     v->rig->api->defaults(v->rig->engine, models[dice % 3], &r);
     for (uint32_t i = 0; i < count; i++)
         prompt[i] = (int32_t)(fake_mix(dice + i) % 256);

@@ -125,8 +125,8 @@ static void close_rig(rig *g)
 static bp_event greet(rig *g, const char *model, uint32_t tokens, int32_t *token)
 {
     bp_message message = {.role = "user", .content = "Hello"};
-    bp_event e = {0};
-    bp_request r;
+    bp_event e = {.size = sizeof e};
+    bp_request r = {.size = sizeof r};
     bp_stream *s = NULL;
     g->api->defaults(g->engine, model, &r);
     r.messages = &message;
@@ -170,7 +170,7 @@ static void a_file_is_loaded_and_described(void **state)
 {
     (void)state;
     rig g;
-    bp_model_info info;
+    bp_model_info info = {.size = sizeof info};
     int32_t first = -1, other = -1;
     open_rig(&g, 0);
     expect_answer(&g, "first", &first);

@@ -76,7 +76,8 @@ typedef struct bp_request {
     uint32_t stop_token_count;
     const int32_t *stop_tokens;
     const char *salt; /* NULL or a tenant's name: requests share cached prefixes only under one salt */
-    bp_sampling sampling;
+    uint64_t reserved[8]; /* new fields go here, so that `sampling` may grow at the end */
+    bp_sampling sampling; /* stays last */
 } bp_request;
 
 typedef struct bp_token_logprob {
@@ -92,6 +93,7 @@ enum { BP_FINISH_STOP = 1, BP_FINISH_LENGTH = 2, BP_FINISH_CANCELLED = 3 };
 typedef struct bp_usage {
     uint32_t prompt_tokens, completion_tokens, cached_tokens, preemptions;
     uint64_t queued_ns, prefill_ns, decode_ns; /* prefill ends with the first token */
+    uint64_t reserved[4];
 } bp_usage;
 
 /* Pointers stay valid until the next call of next() or release() on the stream. */
@@ -130,6 +132,7 @@ enum { BP_TOKENIZE_SPECIAL = 1 << 0, BP_TOKENIZE_BOS = 1 << 1 };
 
 typedef struct bp_engine_api {
     uint32_t size, reserved;
+    /* Here and below, out->size is set by the caller. */
     void (*defaults)(bp_engine *engine, const char *model, bp_request *out);
     /* Checks the request, copies what it needs and queues it. Errors: BP_EINVAL, BP_ENOTFOUND (model), BP_ELIMIT (context,
      * queue), BP_ENOMEM. A model that is not loaded is loaded first. */

@@ -6,7 +6,9 @@
  * Rules of the boundary, for every struct in these headers that carries a `size`:
  *   - `size` is the first field and holds sizeof(struct) as the side that filled it was compiled;
  *   - structs only grow at the end, and only with fields whose zero value means "as before";
- *   - a reader copies min(size, its own sizeof) bytes into a zeroed struct of its own, so a missing tail reads as zero.
+ *   - a reader copies min(size, its own sizeof) bytes into a zeroed struct of its own, so a missing tail reads as zero;
+ *   - a function that fills a struct of the caller's finds its `size` set, and writes no more than that;
+ *   - a struct that lies inside another or in an array keeps its size for good, and has spare fields where it may need them.
  * A plugin with another ABI major, a newer minor, or a size larger than the host's is refused in one sentence.
  *
  * Memory: what one side allocates the same side frees. Strings are UTF-8, NUL-terminated, and borrowed for the call
