@@ -2,10 +2,12 @@
 #include "commands/cli.h"
 #include "commands/commands.h"
 
+#include <fcntl.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #ifndef BACKPLANE_VERSION
 #define BACKPLANE_VERSION "unknown"
@@ -30,7 +32,19 @@ static void print_help(void)
     puts("\n\"backplane COMMAND --help\" describes one. Exit codes: 0 done, 1 failed, 2 wrong usage.");
 }
 
-int main(int argc, char **argv)
+/* A standard descriptor that was closed would be the number of the next file or pipe: a model, say, that the log is written
+ * into. Reading from what is put in its place ends at once, and writing fails. */
+static void fill_standard_descriptors(void)
+{
+    int descriptor;
+    do
+        descriptor = open("/dev/null", O_RDONLY);
+    while (descriptor >= 0 && descriptor <= STDERR_FILENO);
+    if (descriptor >= 0)
+        close(descriptor);
+}
+
+static int run_command(int argc, char **argv)
 {
     if (argc < 2) {
         print_help();
@@ -51,4 +65,16 @@ int main(int argc, char **argv)
         if (strcmp(name, commands[i]->name) == 0)
             return cli_dispatch(commands[i], argc, argv, variable);
     return cli_usage("no command \"%s\"; backplane --help lists them", name);
+}
+
+/* What was printed has arrived, or the command has not done what it was asked for. */
+int main(int argc, char **argv)
+{
+    fill_standard_descriptors();
+    int code = run_command(argc, argv);
+    if ((fflush(stdout) != 0 || ferror(stdout)) && code == CLI_DONE) {
+        fputs("backplane: standard output cannot be written\n", stderr);
+        return CLI_FAILED;
+    }
+    return code;
 }

@@ -1,8 +1,10 @@
 """Commands, their help, and what a wrong command line gets."""
 
+import subprocess
+
 import pytest
 
-from conftest import backplane
+from conftest import PROGRAM, ROOT, backplane
 
 COMMANDS = ["run", "chat", "batch", "plugins", "check", "inspect", "tokenize", "bench"]
 
@@ -60,9 +62,15 @@ def test_what_fails_is_1_and_a_sentence(arguments, sentence, tmp_path):
     assert result.err.startswith("backplane: ") and sentence in result.err
 
 
-def test_output_that_cannot_be_written_is_an_error():
+@pytest.mark.parametrize("arguments", [["--help"], ["--version"], ["chat", "--help"], ["plugins"],
+                                       ["check", ROOT / "config" / "chat.yaml"]])
+def test_output_that_cannot_be_written_is_an_error(arguments):
     with open("/dev/full", "w") as full:
-        import subprocess
-        from conftest import PROGRAM
-        done = subprocess.run([PROGRAM, "plugins"], stdout=full, stderr=subprocess.PIPE, text=True)
+        done = subprocess.run([PROGRAM, *arguments], stdout=full, stderr=subprocess.PIPE, text=True)
     assert done.returncode == 1 and "cannot be written" in done.stderr
+
+
+def test_a_closed_standard_input_is_an_empty_one(model):
+    """And not the next descriptor that the program opens, which it would read for ever."""
+    done = subprocess.run(["sh", "-c", 'exec "$0" "$@" <&-', PROGRAM, "chat", model], capture_output=True, timeout=30)
+    assert done.returncode == 0 and done.stdout.strip() == b""
