@@ -48,8 +48,8 @@ static int run(const cli_values *values)
         status = session_start(&s, &error);
     int code = CLI_FAILED;
     if (status == BP_OK) {
-        load_eager(&s);
-        code = serve(&s, &(serve_options){.drain_ns = (uint64_t)drain * 1000000000u, .stop_is_success = true});
+        code = serve(&s, &(serve_options){.prepare = load_eager, .drain_ns = (uint64_t)drain * 1000000000u,
+                                          .stop_is_success = true});
     } else {
         cli_fail(&error);
     }

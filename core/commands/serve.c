@@ -47,10 +47,10 @@ static void on_signal(int number)
 }
 
 /* What the frontend does with its own output is cut short here, and only here. */
-static void leave_anyway(void)
+static void leave_anyway(const server *v)
 {
     log_line(BP_LOG_WARN, "a frontend did not stop within %d seconds; leaving it", STOP_MILLISECONDS / 1000);
-    _exit(CLI_DONE);
+    _exit(v->options->stop_is_success ? CLI_DONE : CLI_FAILED);
 }
 
 static char await_word(int descriptor)
@@ -73,7 +73,7 @@ static void *watch(void *user)
         v->frontends[i].entry->loaded->frontend.stop(v->frontends[i].frontend);
     struct pollfd waiting = {.fd = v->wake[0], .events = POLLIN};
     if (poll(&waiting, 1, STOP_MILLISECONDS) == 0)
-        leave_anyway();
+        leave_anyway(v);
     return NULL;
 }
 
@@ -164,12 +164,15 @@ int serve(session *s, const serve_options *options)
         log_line(BP_LOG_ERROR, "no memory or descriptors to serve with");
         return CLI_FAILED;
     }
-    open_frontends(&v);
+    if (options->prepare)
+        options->prepare(s);
+    if (!signals_seen)
+        open_frontends(&v);
     size_t failed = v.count ? run_frontends(&v) : 1;
     stop_watching(&v);
     for (size_t i = 0; i < v.count; i++)
         v.frontends[i].entry->loaded->frontend.close(v.frontends[i].frontend);
-    if (v.count && signals_seen && options->stop_is_success)
+    if (signals_seen && options->stop_is_success)
         return CLI_DONE;
     return failed ? CLI_FAILED : CLI_DONE;
 }

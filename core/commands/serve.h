@@ -11,6 +11,7 @@
 #include "commands/session.h"
 
 typedef struct serve_options {
+    void (*prepare)(const session *s); /* or NULL: before frontends open, while signals are already heard */
     uint64_t drain_ns;
     bool stop_is_success; /* after a signal the exit code is CLI_DONE, whatever frontends say of what it cut short */
 } serve_options;

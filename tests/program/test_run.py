@@ -64,6 +64,15 @@ def test_the_time_to_drain_ends(write, model):
         assert "cut short" in running.process.stderr.read()
 
 
+def test_a_signal_while_models_load_exits_with_0(write, model):
+    several = "".join(f"  m{i}: {{ file: {model}, backend: cpu, load: eager }}\n" for i in range(8))
+    with Running("run", write(config_of(model, more_models=several))) as running:
+        while "model m0 is loaded" not in (line := running.process.stderr.readline()):
+            assert line, "it ended without loading"
+        running.signal()
+        assert running.wait() == 0
+
+
 def test_a_second_signal_exits_at_once(write, model):
     with Running("run", write(config_of(model))) as running:
         wait_until_it_answers(running)
