@@ -241,7 +241,9 @@ static bool append_substituted(reader *r, const yaml_node *node, const char *tex
         }
         text += literal + (escaped ? 2 : 0);
         if (!escaped && *text == '$' && text[1] != '{') {
-            yaml_fail(node, r->error, "a single dollar sign; write ${NAME} for a variable and $$ for a dollar sign");
+            yaml_fail(node, r->error,
+                      "a single dollar sign; write ${NAME} for a variable, in quotes where it is between braces, and $$ for "
+                      "a dollar sign");
             return false;
         }
         if (!escaped && *text == '$' && !(text = expand_variable(r, node, text + 2, out)))

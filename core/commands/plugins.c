@@ -70,7 +70,7 @@ static const char page_head[] =
     "and `-`. Unknown and duplicate keys, wrong types and values out of range are errors with line and column.\n\n"
     "- A relative path is relative to the file that holds it.\n"
     "- In values `${NAME}` is an environment variable, `${NAME:-text}` is `text` where it is unset or empty, and `$$`\n"
-    "  is a dollar sign.\n"
+    "  is a dollar sign. Between braces or brackets such a value needs quotes: `{ threads: \"${THREADS:-auto}\" }`.\n"
     "- Sizes are written 512, 64KiB, 2GiB or 1.5GB.\n\n"
     "`backplane check FILE` says what is wrong with a file, and starts nothing.\n\n"
     "## Top level\n\n"

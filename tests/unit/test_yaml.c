@@ -91,6 +91,7 @@ static void variables_are_substituted(void **state)
     refuse("a: ${1X}\n", "f.yaml:1:4: \"${\" begins");
     refuse("a: $HOST\n", "f.yaml:1:4: a single dollar sign");
     refuse("a: x$\n", "f.yaml:1:4: a single dollar sign");
+    refuse("a: { b: ${HOME} }\n", "f.yaml:1:9: a single dollar sign");
     refuse("a: ${BROKEN}\n", "f.yaml:1:4: the variable BROKEN is not valid UTF-8");
 }
 
