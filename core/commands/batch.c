@@ -15,41 +15,24 @@ static const char *file_of(session *s, const char *argument, bp_error *error)
     return argument[0] == '-' && !argument[1] ? argument : session_absolute(s, argument, error);
 }
 
-static bp_status start(session *s, session_selection *selection, const cli_values *values, bp_error *error)
+static bp_status complete(session *s, session_selection *selection, const cli_values *values, bp_error *error)
 {
     const char *in = file_of(s, values->arguments[0], error), *out = file_of(s, values->arguments[1], error);
     if (!in || !out)
         return BP_EIO;
     session_add(&selection->frontend_settings, "input", in);
     session_add(&selection->frontend_settings, "output", out);
-    bp_status status = session_select(s, selection, values->environment, error);
-    if (status != BP_OK)
-        return status;
-    session_add(&selection->frontend_settings, "model", s->model->name);
-    status = session_bind(s, error);
-    return status == BP_OK ? session_start(s, error) : status;
+    return BP_OK;
 }
 
 static int run(const cli_values *values)
 {
-    session s;
-    session_selection selection;
-    bp_error error = {0};
-    if (session_init(&s, &error) != BP_OK)
-        return cli_fail(&error);
-    int code = CLI_USAGE;
-    if (session_read_options(&s, values, &selection)) {
-        selection.frontend = "batch";
-        selection.model = values->option[OPTION_MODEL];
-        if (!selection.model && !selection.config_file)
-            cli_usage("batch needs --model MODEL or --config FILE; see backplane batch --help");
-        else if (start(&s, &selection, values, &error) != BP_OK)
-            code = cli_fail(&error);
-        else
-            code = serve(&s, &(serve_options){0});
-    }
-    session_end(&s);
-    return code;
+    return serve_single(values, &(single_service){
+        .frontend = "batch",
+        .model = values->option[OPTION_MODEL],
+        .usage = "batch needs --model MODEL or --config FILE; see backplane batch --help",
+        .complete = complete,
+    });
 }
 
 const cli_command command_batch = {

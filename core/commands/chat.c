@@ -24,43 +24,28 @@ static const cli_option options[] = {
     {.name = "context", .value = "TOKENS", .help = "the longest conversation; as --set model.context=TOKENS"},
     {0}};
 
-static bp_status start(session *s, session_selection *selection, const cli_values *values, bp_error *error)
+static bp_status complete(session *s, session_selection *selection, const cli_values *values, bp_error *error)
 {
-    session_settings *m = &selection->model_settings, *f = &selection->frontend_settings;
+    session_settings *m = &selection->model_settings;
+    (void)s, (void)error;
     session_add(m, "system_prompt", values->option[OPTION_SYSTEM]);
     session_add(m, "max_tokens", values->option[OPTION_MAX_TOKENS]);
     session_add(m, "temperature", values->option[OPTION_TEMPERATURE]);
     session_add(m, "seed", values->option[OPTION_SEED]);
     session_add(m, "context", values->option[OPTION_CONTEXT]);
-    session_add(f, "prompt", values->option[OPTION_PROMPT]);
-    bp_status status = session_select(s, selection, values->environment, error);
-    if (status != BP_OK)
-        return status;
-    session_add(f, "model", s->model->name);
-    status = session_bind(s, error);
-    return status == BP_OK ? session_start(s, error) : status;
+    session_add(&selection->frontend_settings, "prompt", values->option[OPTION_PROMPT]);
+    return BP_OK;
 }
 
 static int run(const cli_values *values)
 {
-    session s;
-    session_selection selection;
-    bp_error error = {0};
-    if (session_init(&s, &error) != BP_OK)
-        return cli_fail(&error);
-    int code = CLI_USAGE;
-    if (session_read_options(&s, values, &selection)) {
-        selection.frontend = "repl";
-        selection.model = values->arguments[0];
-        if (!selection.model && !selection.config_file)
-            cli_usage("chat needs a MODEL or --config FILE; see backplane chat --help");
-        else if (start(&s, &selection, values, &error) != BP_OK)
-            code = cli_fail(&error);
-        else
-            code = serve(&s, &(serve_options){.drain_ns = DRAIN_SECONDS * UINT64_C(1000000000)});
-    }
-    session_end(&s);
-    return code;
+    return serve_single(values, &(single_service){
+        .frontend = "repl",
+        .model = values->arguments[0],
+        .usage = "chat needs a MODEL or --config FILE; see backplane chat --help",
+        .complete = complete,
+        .serve = {.drain_ns = DRAIN_SECONDS * UINT64_C(1000000000)},
+    });
 }
 
 const cli_command command_chat = {

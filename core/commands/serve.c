@@ -176,3 +176,38 @@ int serve(session *s, const serve_options *options)
         return CLI_DONE;
     return failed ? CLI_FAILED : CLI_DONE;
 }
+
+static bp_status start_single(session *s, session_selection *selection, const cli_values *values,
+                              const single_service *service, bp_error *error)
+{
+    bp_status status = service->complete(s, selection, values, error);
+    if (status == BP_OK)
+        status = session_select(s, selection, values->environment, error);
+    if (status != BP_OK)
+        return status;
+    session_add(&selection->frontend_settings, "model", s->model->name);
+    status = session_bind(s, error);
+    return status == BP_OK ? session_start(s, error) : status;
+}
+
+int serve_single(const cli_values *values, const single_service *service)
+{
+    session s;
+    session_selection selection;
+    bp_error error = {0};
+    if (session_init(&s, &error) != BP_OK)
+        return cli_fail(&error);
+    int code = CLI_USAGE;
+    if (session_read_options(&s, values, &selection)) {
+        selection.frontend = service->frontend;
+        selection.model = service->model;
+        if (!selection.model && !selection.config_file)
+            cli_usage("%s", service->usage);
+        else if (start_single(&s, &selection, values, service, &error) != BP_OK)
+            code = cli_fail(&error);
+        else
+            code = serve(&s, &service->serve);
+    }
+    session_end(&s);
+    return code;
+}

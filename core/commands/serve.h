@@ -20,4 +20,15 @@ typedef struct serve_options {
  * logged. Once in a process. */
 int serve(session *s, const serve_options *options);
 
+/* A command that is one model and one frontend. `complete` adds the command line's own settings to the selection. */
+typedef struct single_service {
+    const char *frontend, *model; /* model: NULL leaves the choice to --config */
+    const char *usage;            /* where neither is given */
+    bp_status (*complete)(session *s, session_selection *selection, const cli_values *values, bp_error *error);
+    serve_options serve;
+} single_service;
+
+/* The whole life of such a command; returns its exit code. */
+int serve_single(const cli_values *values, const single_service *service);
+
 #endif
