@@ -1,6 +1,7 @@
 /* backplane: the program. Names its commands, and reads the environment for them; each lives in commands/. */
 #include "commands/cli.h"
 #include "commands/commands.h"
+#include "host/suggest.h"
 
 #include <fcntl.h>
 #include <signal.h>
@@ -64,7 +65,11 @@ static int run_command(int argc, char **argv)
     for (size_t i = 0; commands[i]; i++)
         if (strcmp(name, commands[i]->name) == 0)
             return cli_dispatch(commands[i], argc, argv, variable);
-    return cli_usage("no command \"%s\"; backplane --help lists them", name);
+    suggestion likely = suggest_for(name);
+    for (size_t i = 0; commands[i]; i++)
+        suggest_add(&likely, commands[i]->name);
+    char hint[96];
+    return cli_usage("no command \"%s\"%s; backplane --help lists them", name, suggest_text(&likely, hint, sizeof hint));
 }
 
 /* What was printed has arrived, or the command has not done what it was asked for. */

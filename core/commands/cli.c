@@ -1,5 +1,7 @@
 #include "commands/cli.h"
 
+#include "host/suggest.h"
+
 #include <errno.h>
 #include <stdarg.h>
 #include <stdio.h>
@@ -96,13 +98,23 @@ static int find_option(const cli_command *command, const char *word, const char 
     return -1;
 }
 
+static void refuse_option(const cli_command *command, const char *word)
+{
+    suggestion likely = suggest_for(word + strspn(word, "-"));
+    for (const cli_option *o = command->options; o && o->name; o++)
+        suggest_add(&likely, o->name);
+    char hint[96];
+    cli_usage("%s: no option \"%s\"%s; see backplane %s --help", command->name, word,
+              suggest_text(&likely, hint, sizeof hint), command->name);
+}
+
 /* Stores one option; returns how many words of argv it took, or -1 after printing why. */
 static int take_option(const cli_command *command, char **argv, int left, cli_values *values)
 {
     const char *value;
     int row = find_option(command, argv[0], &value);
     if (row < 0) {
-        cli_usage("%s: no option \"%s\"; see backplane %s --help", command->name, argv[0], command->name);
+        refuse_option(command, argv[0]);
         return -1;
     }
     const cli_option *o = &command->options[row];

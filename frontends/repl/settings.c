@@ -15,7 +15,7 @@ const setting_kind setting_kinds[SETTING_COUNT] = {
     [SETTING_MIN_P] = {"min_p", "draw from tokens at least this likely beside the likeliest; 0 is off", false, 0, 1},
     [SETTING_REPETITION_PENALTY] = {"repetition_penalty", "over 1 discourages words that were used; 1 is off", false, 0.01,
                                     100},
-    [SETTING_SEED] = {"seed", "the same seed and conversation give the same answer", true, 0, 9.2e18},
+    [SETTING_SEED] = {"seed", "the same seed and conversation give the same answer", true, 0, 0x1p63 - 1024},
     [SETTING_MAX_TOKENS] = {"max_tokens", "the longest answer; 0 is as long as fits", true, 0, 1 << 24},
 };
 
@@ -49,7 +49,7 @@ bp_status settings_parse(setting settings[SETTING_COUNT], const char *name, cons
         bool good = kind->is_whole ? parse_whole(value, &parsed.whole) : parse_real(value, &parsed.real);
         double number = kind->is_whole ? (double)parsed.whole : parsed.real;
         if (!good || number < kind->min || number > kind->max)
-            return fail(error, BP_EINVAL, "%s takes %s from %g to %g, or auto, not \"%.40s\"", name,
+            return fail(error, BP_EINVAL, "%s takes %s from %g to %.0f, or auto, not \"%.40s\"", name,
                         kind->is_whole ? "a whole number" : "a number", kind->min, kind->max, value);
         settings[i] = parsed;
         return BP_OK;

@@ -31,6 +31,8 @@ def test_each_command_has_help(command):
 
 @pytest.mark.parametrize("arguments, sentence", [
     (["nothing"], 'no command "nothing"'),
+    (["chatt"], "did you mean chat?"),
+    (["run", "--drian", "1", "a"], "did you mean drain?"),
     (["run"], "run needs CONFIG"),
     (["run", "a", "b"], 'unexpected "b"'),
     (["run", "--fast", "a"], 'no option "--fast"'),
