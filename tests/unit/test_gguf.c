@@ -222,7 +222,7 @@ static void product_overflows(gguf_writer *w)
     second(w)->shape[1] = (uint64_t)1 << 32;
 }
 static void row_of_33(gguf_writer *w) { second(w)->shape[0] = 33; }
-static void tensor_type_12(gguf_writer *w) { second(w)->type = 12; }
+static void tensor_type_15(gguf_writer *w) { second(w)->type = 15; }
 static void offset_past_end(gguf_writer *w) { second(w)->offset = 1 << 20; }
 static void offset_overflows(gguf_writer *w) { second(w)->offset = (uint64_t)-64; }
 static void offset_misaligned(gguf_writer *w) { second(w)->offset = 33; }
@@ -273,8 +273,9 @@ static const struct {
     {dim_negative, "f: tensor \"second\" has -32 elements in dimension 0"},
     {product_overflows, "f: tensor \"second\" has more elements than can be counted"},
     {row_of_33, "f: tensor \"second\" has rows of 33 elements, not whole blocks of Q8_0 (32)"},
-    {tensor_type_12,
-     "f: tensor \"second\" has type 12, which this build does not read; it reads F32, F16, Q4_0, Q4_1, Q8_0, BF16"},
+    {tensor_type_15,
+     "f: tensor \"second\" has type 15, which this build does not read; it reads F32, F16, Q4_0, Q4_1, Q5_0, Q5_1, Q8_0, Q2_K, "
+     "Q3_K, Q4_K, Q5_K, Q6_K, IQ4_NL, BF16, MXFP4"},
     {offset_past_end,
      "f: the data of tensor \"second\" (68 bytes at 1048576) ends past the file's 100 bytes; it may be cut "
      "short: fetch it again"},
