@@ -20,12 +20,44 @@ static void pack_16(const uint8_t *source, size_t row_bytes, size_t rows, size_t
     }
 }
 
-/* Bytes `from`, `from + 4`, ... of a row's block go to column r of successive 64-byte vectors. */
-static void scatter_quads(const uint8_t *bytes, size_t quads, size_t column, uint32_t flip, uint8_t *vectors)
+/* Four neighbouring 32-bit words of a row. */
+typedef uint32_t words __attribute__((vector_size(16)));
+
+static words load_words(const uint8_t *from, uint32_t flip)
 {
-    for (size_t j = 0; j < quads; j++) {
-        uint32_t quad = load_u32(bytes + j * 4) ^ flip;
-        memcpy(vectors + j * 64 + column * 4, &quad, sizeof quad);
+    words w;
+    memcpy(&w, from, sizeof w);
+    return w ^ flip;
+}
+
+/* Words [0, 4) of four rows go to four neighbouring columns of four vectors: a transposition in registers. */
+static void scatter_words(const uint8_t *from, size_t row_bytes, uint32_t flip, uint8_t *vectors)
+{
+    words a = load_words(from, flip), b = load_words(from + row_bytes, flip);
+    words c = load_words(from + 2 * row_bytes, flip), d = load_words(from + 3 * row_bytes, flip);
+    words ab = __builtin_shufflevector(a, b, 0, 4, 1, 5), cd = __builtin_shufflevector(c, d, 0, 4, 1, 5);
+    words out[4] = {__builtin_shufflevector(ab, cd, 0, 1, 4, 5), __builtin_shufflevector(ab, cd, 2, 3, 6, 7)};
+    ab = __builtin_shufflevector(a, b, 2, 6, 3, 7);
+    cd = __builtin_shufflevector(c, d, 2, 6, 3, 7);
+    out[2] = __builtin_shufflevector(ab, cd, 0, 1, 4, 5);
+    out[3] = __builtin_shufflevector(ab, cd, 2, 3, 6, 7);
+    for (size_t j = 0; j < 4; j++)
+        memcpy(vectors + j * 64, &out[j], sizeof out[j]);
+}
+
+/* The same block of each row: its quad j of bytes, exclusive-or `flip`, goes to the row's column of 64-byte vector j. `quads`
+ * is a multiple of 4. */
+static void scatter_quads(const uint8_t *bytes, size_t row_bytes, size_t rows, size_t quads, uint32_t flip, uint8_t *vectors)
+{
+    size_t r = 0;
+    for (; r + 4 <= rows; r += 4)
+        for (size_t j = 0; j < quads; j += 4)
+            scatter_words(bytes + r * row_bytes + j * 4, row_bytes, flip, vectors + j * 64 + r * 4);
+    for (; r < rows; r++) {
+        for (size_t j = 0; j < quads; j++) {
+            uint32_t quad = load_u32(bytes + r * row_bytes + j * 4) ^ flip;
+            memcpy(vectors + j * 64 + r * 4, &quad, sizeof quad);
+        }
     }
 }
 
@@ -33,11 +65,10 @@ static void pack_q8_0(const uint8_t *source, size_t row_bytes, size_t rows, size
 {
     uint8_t *scales = tile + k * TILE_COLUMNS;
     for (size_t b = 0; b < k / QUANT_BLOCK; b++) {
-        for (size_t r = 0; r < rows; r++) {
-            const uint8_t *block = source + r * row_bytes + b * 34;
-            scatter_quads(block + 2, 8, r, 0x80808080u, tile + b * 512);
-            memcpy(scales + b * 32 + r * 2, block, 2);
-        }
+        const uint8_t *block = source + b * 34;
+        scatter_quads(block + 2, row_bytes, rows, 8, 0x80808080u, tile + b * 512);
+        for (size_t r = 0; r < rows; r++)
+            memcpy(scales + b * 32 + r * 2, block + r * row_bytes, 2);
     }
 }
 
@@ -45,11 +76,10 @@ static void pack_q4_0(const uint8_t *source, size_t row_bytes, size_t rows, size
 {
     uint8_t *scales = tile + k * TILE_COLUMNS / 2;
     for (size_t b = 0; b < k / QUANT_BLOCK; b++) {
-        for (size_t r = 0; r < rows; r++) {
-            const uint8_t *block = source + r * row_bytes + b * 18;
-            scatter_quads(block + 2, 4, r, 0, tile + b * 256);
-            memcpy(scales + b * 32 + r * 2, block, 2);
-        }
+        const uint8_t *block = source + b * 18;
+        scatter_quads(block + 2, row_bytes, rows, 4, 0, tile + b * 256);
+        for (size_t r = 0; r < rows; r++)
+            memcpy(scales + b * 32 + r * 2, block + r * row_bytes, 2);
     }
 }
 
@@ -57,11 +87,11 @@ static void pack_q4_1(const uint8_t *source, size_t row_bytes, size_t rows, size
 {
     uint8_t *scales = tile + k * TILE_COLUMNS / 2;
     for (size_t b = 0; b < k / QUANT_BLOCK; b++) {
+        const uint8_t *block = source + b * 20;
+        scatter_quads(block + 4, row_bytes, rows, 4, 0, tile + b * 256);
         for (size_t r = 0; r < rows; r++) {
-            const uint8_t *block = source + r * row_bytes + b * 20;
-            scatter_quads(block + 4, 4, r, 0, tile + b * 256);
-            memcpy(scales + b * 64 + r * 2, block, 2);
-            memcpy(scales + b * 64 + 32 + r * 2, block + 2, 2);
+            memcpy(scales + b * 64 + r * 2, block + r * row_bytes, 2);
+            memcpy(scales + b * 64 + 32 + r * 2, block + r * row_bytes + 2, 2);
         }
     }
 }
