@@ -1,31 +1,17 @@
 /* job: one line of the input on its way to a line of the output.
  *
- * Threads: one. Texts of `request` point into `json`, `kept` and the arrays here, and live as long as the job. */
+ * Threads: one. */
 #ifndef BACKPLANE_BATCH_JOB_H
 #define BACKPLANE_BATCH_JOB_H
 
 #include "common/text.h"
-#include <backplane/engine.h>
-#include <jansson.h>
-
-/* Why a line has no answer, as OpenAI's errors say it. */
-typedef struct refusal {
-    const char *type, *code; /* code may be NULL */
-    char param[96];          /* "" is none */
-    char message[600];
-} refusal;
+#include "openai/request.h"
 
 typedef struct job {
     uint64_t line;
     json_t *json; /* NULL: the line was none */
-    json_t *kept; /* array of strings that the request needs and the line does not have as such */
     const char *custom_id; /* NULL: none */
-    bool chat;             /* messages, else prompt */
-    bp_request request;
-    bp_message *messages;
-    const char **stops;
-    bp_logit_bias *biases;
-    int32_t *tokens;
+    openai_request body;
 
     bp_stream *stream;
     text answer;
@@ -41,11 +27,6 @@ void job_clear(job *j); /* leaves a zeroed job; the stream is not released */
  * custom_id as there is. */
 bool job_parse(job *j, const char *line, size_t bytes, const bp_engine_api *api, bp_engine *engine, const char *model,
                refusal *why);
-/* The same fields one by one (request_fields.c). */
-bool job_read_field(job *j, const char *name, json_t *value, refusal *why);
-
-bool refuse(refusal *why, const char *param, const char *code, const char *format, ...) BP_PRINTF(4, 5); /* false */
-void refuse_status(refusal *why, const bp_error *error);
 
 /* Each makes `result`; false when out of memory. */
 bool job_answer(job *j, const bp_event *last);

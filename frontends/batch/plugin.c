@@ -81,7 +81,7 @@ static bool ends_batch(const batch *b, bp_status status)
 /* The tokens of a job's prompt; 0 where they cannot be told. */
 static uint64_t prompt_tokens(batch *b, const job *j)
 {
-    const bp_request *r = &j->request;
+    const bp_request *r = &j->body.request;
     uint64_t bytes = r->text_bytes, count = 0;
     if (r->input == BP_INPUT_TOKENS)
         return r->token_count;
@@ -105,14 +105,14 @@ static bool exceeds_context(batch *b, const job *j)
 {
     uint32_t index;
     bp_model_info info = {.size = sizeof info};
-    return b->api->find_model(b->engine, j->request.model, &index, NULL) == BP_OK &&
+    return b->api->find_model(b->engine, j->body.request.model, &index, NULL) == BP_OK &&
            b->api->model_info(b->engine, index, &info, NULL) == BP_OK && prompt_tokens(b, j) >= info.context;
 }
 
 static bp_status start_job(batch *b, job *j, bp_error *error)
 {
     bp_error why = {0};
-    bp_status status = b->api->submit(b->engine, &j->request, &j->stream, &why);
+    bp_status status = b->api->submit(b->engine, &j->body.request, &j->stream, &why);
     if (status == BP_OK) {
         b->running++;
         return BP_OK;

@@ -1,0 +1,101 @@
+#include "openai/answer.h"
+
+#include "common/text.h"
+#include "openai/request.h"
+
+#include <math.h>
+
+json_t *openai_text(const char *bytes, size_t count)
+{
+    text clean = {0};
+    json_t *string = text_append_clean(&clean, bytes, count) ? json_stringn(text_string(&clean), clean.size) : NULL;
+    text_free(&clean);
+    return string;
+}
+
+static json_t *bytes_of(const bp_token_logprob *t)
+{
+    json_t *list = json_array();
+    for (uint32_t i = 0; list && i < t->byte_count; i++)
+        json_array_append_new(list, json_integer((unsigned char)t->bytes[i]));
+    return list;
+}
+
+/* JSON has no infinity. */
+static json_t *describe(const bp_token_logprob *t)
+{
+    return json_pack("{so so so}", "token", openai_text(t->bytes, t->byte_count), "logprob",
+                     json_real(isfinite(t->logprob) ? (double)t->logprob : -9999.0), "bytes", bytes_of(t));
+}
+
+json_t *openai_token(const bp_event *event, uint32_t top)
+{
+    json_t *entry = describe(&event->chosen), *list = json_array();
+    for (uint32_t i = 0; list && i < event->top_count && i < top; i++) {
+        if (json_array_append_new(list, describe(&event->top[i])) != 0) {
+            json_decref(list);
+            list = NULL;
+        }
+    }
+    if (!entry || !list || json_object_set(entry, "top_logprobs", list) != 0) {
+        json_decref(entry);
+        entry = NULL;
+    }
+    json_decref(list);
+    return entry;
+}
+
+/* Bytes that begin a character. */
+static size_t characters_of(const json_t *entry)
+{
+    const json_t *bytes = json_object_get(entry, "bytes");
+    size_t count = 0;
+    for (size_t i = 0; i < json_array_size(bytes); i++)
+        count += (json_integer_value(json_array_get(bytes, i)) & 0xC0) != 0x80;
+    return count;
+}
+
+size_t openai_characters(const json_t *entries)
+{
+    size_t count = 0;
+    for (size_t i = 0; i < json_array_size(entries); i++)
+        count += characters_of(json_array_get(entries, i));
+    return count;
+}
+
+static json_t *top_by_name(const json_t *top)
+{
+    json_t *named = json_object();
+    for (size_t k = 0; named && k < json_array_size(top); k++) {
+        const json_t *other = json_array_get(top, k);
+        const char *name = json_string_value(json_object_get(other, "token"));
+        if (name && !json_object_get(named, name))
+            json_object_set(named, name, json_object_get(other, "logprob"));
+    }
+    return named;
+}
+
+static json_t *flatten(const json_t *entries, size_t offset)
+{
+    json_t *tokens = json_array(), *numbers = json_array(), *tops = json_array(), *offsets = json_array();
+    for (size_t i = 0; i < json_array_size(entries); i++) {
+        const json_t *entry = json_array_get(entries, i);
+        json_array_append(tokens, json_object_get(entry, "token"));
+        json_array_append(numbers, json_object_get(entry, "logprob"));
+        json_array_append_new(tops, top_by_name(json_object_get(entry, "top_logprobs")));
+        json_array_append_new(offsets, json_integer((json_int_t)offset));
+        offset += characters_of(entry);
+    }
+    return json_pack("{so so so so}", "tokens", tokens, "token_logprobs", numbers, "top_logprobs", tops, "text_offset",
+                     offsets);
+}
+
+json_t *openai_logprobs(unsigned kind, const json_t *entries, size_t offset)
+{
+    return kind == OPENAI_CHAT ? json_pack("{sO}", "content", entries) : flatten(entries, offset);
+}
+
+const char *openai_finish_reason(uint32_t finish)
+{
+    return finish == BP_FINISH_LENGTH ? "length" : "stop";
+}

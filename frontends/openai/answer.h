@@ -1,0 +1,20 @@
+/* answer: parts of OpenAI's responses, made of events. Every function gives a new reference, NULL when out of memory.
+ * Any thread. */
+#ifndef BACKPLANE_OPENAI_ANSWER_H
+#define BACKPLANE_OPENAI_ANSWER_H
+
+#include <backplane/engine.h>
+#include <jansson.h>
+
+/* Text that may hold NUL or be cut inside a character: both become U+FFFD. */
+json_t *openai_text(const char *bytes, size_t count);
+/* The token of an event with at most `top` alternatives: {"token", "logprob", "bytes", "top_logprobs"}. */
+json_t *openai_token(const bp_event *event, uint32_t top);
+/* Entries of openai_token as the endpoint gives them: {"content": entries}, or for text completions parallel lists, whose
+ * text_offset counts characters from `offset`. */
+json_t *openai_logprobs(unsigned kind, const json_t *entries, size_t offset);
+/* Characters of the entries' own bytes. */
+size_t openai_characters(const json_t *entries);
+const char *openai_finish_reason(uint32_t finish); /* "stop" or "length" */
+
+#endif

@@ -1,0 +1,107 @@
+#include "openai/request.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+void openai_request_clear(openai_request *r)
+{
+    json_decref(r->body);
+    json_decref(r->kept);
+    free(r->prompts);
+    free(r->messages);
+    free(r->stops);
+    free(r->biases);
+    free(r->tokens);
+    free(r->stop_tokens);
+    *r = (openai_request){0};
+}
+
+const char *openai_keep(openai_request *r, const char *bytes, size_t count)
+{
+    json_t *copy = json_stringn(bytes, count);
+    if (!copy || json_array_append_new(r->kept, copy) != 0)
+        return NULL;
+    return json_string_value(copy);
+}
+
+const char *openai_keep_json(openai_request *r, const json_t *value)
+{
+    char *dumped = json_dumps(value, JSON_COMPACT);
+    const char *kept = dumped ? openai_keep(r, dumped, strlen(dumped)) : NULL;
+    free(dumped);
+    return kept;
+}
+
+json_t *openai_given(const json_t *body, const char *name)
+{
+    json_t *value = json_object_get(body, name);
+    return json_is_null(value) ? NULL : value;
+}
+
+static bool choose_model(openai_request *r, const bp_engine_api *api, bp_engine *engine, const char *model, refusal *why)
+{
+    const json_t *named = openai_given(r->body, "model");
+    if (named && !json_is_string(named))
+        return refuse(why, "model", "invalid_value", "model is not a string");
+    if (named)
+        model = json_string_value(named);
+    uint32_t index;
+    bp_error error = {0};
+    if (api->find_model(engine, model, &index, &error) != BP_OK) {
+        refuse_status(why, &error);
+        return false;
+    }
+    r->request = (bp_request){.size = sizeof r->request};
+    api->defaults(engine, model, &r->request);
+    r->request.model = model;
+    return true;
+}
+
+/* What single fields cannot tell. */
+static bool check_whole(const openai_request *r, refusal *why)
+{
+    const json_t *body = r->body;
+    if (r->kind == OPENAI_CHAT && !openai_given(body, "messages"))
+        return refuse(why, "messages", "invalid_value", "messages are missing");
+    if (r->kind == OPENAI_TEXT && !openai_given(body, "prompt"))
+        return refuse(why, "prompt", "invalid_value", "prompt is missing");
+    if (openai_given(body, "top_logprobs") && !json_is_true(openai_given(body, "logprobs")))
+        return refuse(why, "top_logprobs", "invalid_value", "top_logprobs needs \"logprobs\": true");
+    if (openai_given(body, "stream_options") && !r->stream)
+        return refuse(why, "stream_options", "invalid_value", "stream_options needs \"stream\": true");
+    return true;
+}
+
+static bool read_body(openai_request *r, bool strict, refusal *why)
+{
+    const char *key;
+    json_t *value;
+    json_object_foreach(r->body, key, value)
+        if (!json_is_null(value) && !openai_read_field(r, key, value, strict, why))
+            return false;
+    return check_whole(r, why);
+}
+
+bool openai_request_read(openai_request *r, json_t *body, unsigned kind, bool strict, const bp_engine_api *api,
+                         bp_engine *engine, const char *model, refusal *why)
+{
+    *r = (openai_request){.kind = kind, .answers = 1, .body = json_incref(body), .kept = json_array()};
+    bool good = r->kept || refuse_memory(why);
+    if (good && choose_model(r, api, engine, model, why) && read_body(r, strict, why)) {
+        if (kind == OPENAI_TEXT)
+            openai_request_choose(r, 0);
+        return true;
+    }
+    openai_request_clear(r);
+    return false;
+}
+
+void openai_request_choose(openai_request *r, uint32_t prompt)
+{
+    const openai_prompt *p = &r->prompts[prompt];
+    r->request.input = p->text ? BP_INPUT_TEXT : BP_INPUT_TOKENS;
+    r->request.text = p->text;
+    r->request.text_bytes = p->bytes;
+    r->request.tokens = p->tokens;
+    r->request.token_count = p->count;
+}
