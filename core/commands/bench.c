@@ -13,10 +13,12 @@
 enum {
     OPTION_PREFILL = SESSION_OPTION_COUNT,
     OPTION_DECODE,
+    OPTION_EMBED,
     OPTION_BATCH,
     OPTION_DEPTH,
     OPTION_REPETITIONS,
     OPTION_START,
+    OPTION_NO_ROOFS,
     OPTION_JSON,
     OPTION_CSV
 };
@@ -25,11 +27,13 @@ static const cli_option options[] = {
     SESSION_OPTIONS,
     {.name = "prefill", .letter = 'p', .value = "N,...", .help = "prompt lengths to read (default 512)"},
     {.name = "decode", .letter = 'n', .value = "N,...", .help = "answer lengths to write (default 128)"},
-    {.name = "batch", .value = "N,...", .help = "sequences that decode together (default 1,4,8,32)"},
+    {.name = "embed", .letter = 'e', .value = "N,...", .help = "text lengths that an embedder reads (default 128)"},
+    {.name = "batch", .value = "N,...", .help = "sequences that decode, or texts that are embedded, together (default 1,4,8,32)"},
     {.name = "depth", .letter = 'd', .value = "N,...",
      .help = "tokens that are there before decoding: the first for every batch, further ones for batch 1 (default 0)"},
     {.name = "repetitions", .letter = 'r', .value = "N", .help = "measurements that a median is taken of (default 5)"},
     {.name = "start", .value = "N", .help = "new processes to time to their first token (default 5; 0 for none)"},
+    {.name = "no-roofs", .help = "do not measure what the device could do at most"},
     {.name = "json", .help = "print JSON"},
     {.name = "csv", .help = "print CSV"},
     {0}};
@@ -61,6 +65,7 @@ static bool read_plan(const cli_values *values, bench_plan *plan, unsigned long 
     unsigned long repetitions;
     if (!read_list("prefill", values->option[OPTION_PREFILL], "512", 1, &plan->prompts) ||
         !read_list("decode", values->option[OPTION_DECODE], "128", 1, &plan->decodes) ||
+        !read_list("embed", values->option[OPTION_EMBED], "128", 1, &plan->embeds) ||
         !read_list("batch", values->option[OPTION_BATCH], "1,4,8,32", 1, &plan->batches) ||
         !read_list("depth", values->option[OPTION_DEPTH], "0", 0, &plan->depths) ||
         !cli_number("repetitions", values->option[OPTION_REPETITIONS], 5, BENCH_MAX_REPETITIONS, &repetitions) ||
@@ -110,7 +115,7 @@ static void measure_start(const cli_values *values, uint32_t repetitions, bench_
 
 static void add_number(bench_report *report, const char *name, const char *unit, double value)
 {
-    bench_add(report, (bench_row){.name = name, .unit = unit}, &value, 1);
+    bench_add(report, (bench_row){.name = name, .unit = unit}, 0, &value, 1);
 }
 
 /* A field of /proc/self/status, in MiB; 0 where the system has none. */
@@ -130,17 +135,43 @@ static double status_field(const char *field)
 static void add_memory(bench_report *report, const loaded *l)
 {
     const double mebibyte = 1024.0 * 1024.0;
-    double model = (double)model_shape_of(l->file)->weight_bytes / mebibyte, peak = status_field("VmHWM:");
+    double model = (double)l->memory.weights / mebibyte, files = status_field("RssFile:");
     double kv = (double)model_kv_bytes_per_token(l->file, l->limits.kv_dtype) * l->limits.page_count *
                 l->limits.page_tokens / mebibyte;
-    add_number(report, "weights in the file", "MiB", model);
-    add_number(report, "weights on the backend", "MiB", (double)l->memory.weights / mebibyte);
+    add_number(report, "weights in the file", "MiB", (double)model_shape_of(l->file)->weight_bytes / mebibyte);
+    add_number(report, "weights on the backend", "MiB", model);
     add_number(report, "workspace", "MiB", (double)l->memory.workspace / mebibyte);
     add_number(report, "keys and values", "MiB", kv);
+    if (!report->peak_is_known)
+        return;
+    double peak = status_field("VmHWM:"), beyond = peak - files - model - kv;
     add_number(report, "resident at most", "MiB", peak);
     /* Random tokens read every row of the embedding where it lies in the file; an answer reads few. */
-    add_number(report, "  of it pages of files", "MiB", status_field("RssFile:"));
-    add_number(report, "resident beyond both", "MiB", peak - model - kv);
+    add_number(report, "  of it pages of files", "MiB", files);
+    /* A backend that keeps its weights elsewhere, or touches less of the cache, leaves nothing to say here. */
+    if (beyond > 0)
+        add_number(report, "  beyond weights and cache", "MiB", beyond);
+}
+
+/* Measures the device before the model is there. What that took of memory is not the model's: the most that was resident
+ * is counted from here on, where the system can. */
+static void measure_roofs(session *s, bench_report *report)
+{
+    const engine_backend *backend = &s->backends[s->models[s->model - s->config->models].backend];
+    bp_roofs roofs = {.size = sizeof roofs};
+    bp_error why = {0};
+    if (backend->ops->roofs(backend->device, &roofs, &why) != BP_OK) {
+        fprintf(stderr, "backplane: figures have no limit to read against: %s\n", why.message);
+        return;
+    }
+    report->roofs = roofs;
+    add_number(report, "read bandwidth", "GB/s", roofs.read_bandwidth / 1e9);
+    add_number(report, "int8 peak", "GOP/s", roofs.int8_ops / 1e9);
+    add_number(report, "fp32 peak", "GOP/s", roofs.fp32_ops / 1e9);
+    FILE *file = fopen("/proc/self/clear_refs", "we");
+    report->peak_is_known = file && fputs("5", file) >= 0 && fflush(file) == 0;
+    if (file)
+        fclose(file);
 }
 
 /* --- the command ------------------------------------------------------------------------------------------------------ */
@@ -187,15 +218,19 @@ static int run_plan(session *s, const cli_values *values, const bench_plan *plan
     selection.model = values->arguments[0];
     if (!selection.model && !selection.config_file)
         return cli_usage("bench needs a MODEL or --config FILE; see backplane bench --help");
-    /* First, while this process is small. */
-    if (starts)
-        measure_start(values, starts, &report);
+    bench_machine_read(&report.machine);
     bool table = !values->option[OPTION_JSON] && !values->option[OPTION_CSV];
     bp_status status = session_select(s, &selection, values->environment, &error);
+    /* While this process is small. */
+    if (status == BP_OK && starts)
+        measure_start(values, starts, &report);
     if (status == BP_OK)
         status = session_bind(s, &error);
     if (status == BP_OK)
         status = session_start(s, &error);
+    report.peak_is_known = true;
+    if (status == BP_OK && !values->option[OPTION_NO_ROOFS])
+        measure_roofs(s, &report);
     if (status == BP_OK)
         status = measure(s, plan, table, &report, &l, &error);
     int code = status == BP_OK ? print_report(&report, values) : cli_fail(&error);
@@ -221,11 +256,13 @@ static int run(const cli_values *values)
 const cli_command command_bench = {
     .name = "bench",
     .arguments = "[MODEL]",
-    .summary = "Measure prefill, decode, time to the first token and memory of a model on a backend",
+    .summary = "Measure prefill, decode, embeddings, time to the first token and memory of a model on a backend",
     .max_arguments = 1,
     .options = options,
     .details =
-        "Prefill and decode call the backend with batches of random tokens, as the engine does but without sampling and\n"
-        "text, so that counts are exact. The start is that of \"backplane chat --prompt\" in a process of its own.",
+        "Prefill, decode and embeddings call the backend with batches of random tokens, as the engine does but without\n"
+        "sampling and text, so that counts are exact. The start is that of \"backplane chat --prompt\" in a process of its\n"
+        "own. A figure's limit is what the device was measured to read and compute at most, and the weights, keys, values\n"
+        "and operations that the figure needs at least. A model to try: tools/fetch smollm2 prints where it has put one.",
     .run = run,
 };

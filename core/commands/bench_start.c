@@ -78,7 +78,7 @@ bp_status bench_start(const char *const *arguments, uint32_t repetitions, bench_
         status = run_once(arguments, &times[i ? i - 1 : 0], &sizes[i ? i - 1 : 0], error);
     if (status != BP_OK)
         return status;
-    bench_add(report, (bench_row){.name = "start to first token", .unit = "ms"}, times, repetitions);
-    bench_add(report, (bench_row){.name = "resident for one answer", .unit = "MiB"}, sizes, repetitions);
+    bench_add(report, (bench_row){.name = "start to first token", .unit = "ms"}, 0, times, repetitions);
+    bench_add(report, (bench_row){.name = "resident for one answer", .unit = "MiB"}, 0, sizes, repetitions);
     return BP_OK;
 }

@@ -1,5 +1,5 @@
-/* bench_steps: prefill and decode as ragged batches of random tokens, without sampling, text or scheduling, so that token
- * counts are exact. Every sequence has its own pages; repetitions write the same positions again. */
+/* bench_steps: prefill, decode and embedding as ragged batches of random tokens, without sampling, text or scheduling, so that
+ * token counts are exact. Every sequence has its own pages; repetitions write the same positions again. */
 #include "commands/bench.h"
 
 #include "base/error.h"
@@ -13,6 +13,8 @@ typedef struct driver {
     step step;
     uint32_t pages;  /* of one sequence */
     uint32_t random;
+    bool embeds;      /* the program pools: a step gives a vector a sequence */
+    bench_cost *cost; /* NULL, or what the steps are added to */
 } driver;
 
 static uint32_t largest(const bench_list *list)
@@ -33,12 +35,15 @@ void bench_limits(const bench_plan *cases, engine_model *model)
     uint32_t page = model->page_tokens ? model->page_tokens : ENGINE_PAGE_TOKENS;
     uint32_t decode = largest(&cases->decodes), first = cases->depths.values[0];
     uint32_t alone = largest(&cases->depths) + decode, prompt = largest(&cases->prompts), batch = largest(&cases->batches);
+    uint32_t text = largest(&cases->embeds);
     alone = prompt > alone ? prompt : alone;
+    alone = text > alone ? text : alone;
     uint64_t together = (uint64_t)batch * pages_for(first + decode, page), single = pages_for(alone, page);
     model->context = alone;
     model->max_batch = batch;
-    if (model->max_step_tokens < batch)
-        model->max_step_tokens = batch;
+    /* An embedded text is one step's, whole. */
+    if (model->max_step_tokens < batch || model->max_step_tokens < text)
+        model->max_step_tokens = batch > text ? batch : text;
     model->kv_memory = 0;
     model->kv_tokens = (together > single ? together : single) * page;
 }
@@ -54,9 +59,12 @@ static int32_t random_token(driver *d)
 static bp_status run_step(driver *d, bp_batch *b, bp_error *error)
 {
     const bp_backend_ops *ops = d->loaded->backend->ops;
+    uint64_t rows = d->embeds ? b->seq_count : b->row_count;
+    if (d->cost)
+        bench_cost_add(d->cost, d->loaded->file, d->loaded->limits.kv_dtype, b);
     bp_status status = ops->submit(d->loaded->model, b, error);
     if (status == BP_OK)
-        status = ops->wait(d->loaded->model, d->step.output, (uint64_t)b->row_count * d->loaded->output_width, error);
+        status = ops->wait(d->loaded->model, d->step.output, rows * d->loaded->output_width, error);
     return status;
 }
 
@@ -111,12 +119,40 @@ static bp_status decode(driver *d, uint32_t batch, uint32_t depth, uint32_t coun
     return status;
 }
 
+/* Texts of `count` tokens, as many in a step as fit. */
+static bp_status embed(driver *d, uint32_t batch, uint32_t count, bp_error *error)
+{
+    uint32_t together = d->loaded->limits.max_tokens / count;
+    bp_status status = BP_OK;
+    for (uint32_t done = 0; done < batch && status == BP_OK;) {
+        bp_batch b = empty_batch(d);
+        for (; b.seq_count < together && done < batch; done++)
+            add_tokens(d, &b, b.seq_count, 0, count, false);
+        status = run_step(d, &b, error);
+    }
+    return status;
+}
+
 /* --- cases ------------------------------------------------------------------------------------------------------------ */
 
-/* One untimed round, then the repetitions. The row says what is run: a prefill has no depth here. */
-static bp_status measure(driver *d, const bench_plan *cases, bench_row row, bool is_prefill, bench_report *report,
-                         bp_error *error)
+typedef enum kind { PREFILL, DECODE, EMBED } kind;
+
+static bp_status run_once(driver *d, kind what, const bench_row *row, bp_error *error)
 {
+    switch (what) {
+    case PREFILL:
+        return prefill(d, 0, row->tokens, error);
+    case DECODE:
+        return decode(d, row->batch, row->depth, row->tokens, error);
+    default:
+        return embed(d, row->batch, row->tokens, error);
+    }
+}
+
+/* One untimed round, whose steps are counted, then the repetitions. The row says what is run: only a decode has a depth. */
+static bp_status measure(driver *d, const bench_plan *cases, bench_row row, kind what, bench_report *report, bp_error *error)
+{
+    double amount = (double)row.batch * (what == EMBED ? 1 : row.tokens);
     double samples[BENCH_MAX_REPETITIONS];
     d->pages = pages_for(row.depth + row.tokens, d->loaded->limits.page_tokens);
     bp_status status = BP_OK;
@@ -124,13 +160,15 @@ static bp_status measure(driver *d, const bench_plan *cases, bench_row row, bool
         status = prefill(d, i, row.depth, error);
     for (uint32_t r = 0; r <= cases->repetitions && status == BP_OK; r++) {
         uint64_t begin = clock_now();
-        status = is_prefill ? prefill(d, 0, row.tokens, error) : decode(d, row.batch, row.depth, row.tokens, error);
+        d->cost = r ? NULL : &row.cost;
+        status = run_once(d, what, &row, error);
         double seconds = (double)(clock_now() - begin) / 1e9;
         if (r)
-            samples[r - 1] = (double)row.tokens * row.batch / seconds;
+            samples[r - 1] = amount / seconds;
     }
+    d->cost = NULL;
     if (status == BP_OK)
-        bench_add(report, row, samples, cases->repetitions);
+        bench_add(report, row, amount, samples, cases->repetitions);
     return status;
 }
 
@@ -140,20 +178,45 @@ static bp_status measure_decodes(driver *d, const bench_plan *cases, uint32_t to
     bench_row row = {.name = "decode", .unit = "tok/s", .tokens = tokens, .depth = cases->depths.values[0]};
     for (size_t i = 0; i < cases->batches.count && status == BP_OK; i++) {
         row.batch = cases->batches.values[i];
-        status = measure(d, cases, row, false, report, error);
+        status = measure(d, cases, row, DECODE, report, error);
     }
     row.batch = 1;
     for (size_t i = 1; i < cases->depths.count && status == BP_OK; i++) {
         row.depth = cases->depths.values[i];
-        status = measure(d, cases, row, false, report, error);
+        status = measure(d, cases, row, DECODE, report, error);
     }
     return status;
 }
 
-static bp_status check_limits(const bench_plan *cases, const loaded *l, bp_error *error)
+static bp_status measure_embeds(driver *d, const bench_plan *cases, bench_report *report, bp_error *error)
 {
-    uint32_t needed = largest(&cases->depths) + largest(&cases->decodes);
-    needed = needed < largest(&cases->prompts) ? largest(&cases->prompts) : needed;
+    bp_status status = BP_OK;
+    for (size_t t = 0; t < cases->embeds.count && status == BP_OK; t++)
+        for (size_t i = 0; i < cases->batches.count && status == BP_OK; i++) {
+            bench_row row = {.name = "embed", .unit = "emb/s", .tokens = cases->embeds.values[t],
+                             .batch = cases->batches.values[i]};
+            status = measure(d, cases, row, EMBED, report, error);
+        }
+    return status;
+}
+
+static bp_status measure_decoder(driver *d, const bench_plan *cases, bench_report *report, bp_error *error)
+{
+    bp_status status = BP_OK;
+    for (size_t i = 0; i < cases->prompts.count && status == BP_OK; i++) {
+        bench_row row = {.name = "prefill", .unit = "tok/s", .tokens = cases->prompts.values[i], .batch = 1};
+        status = measure(d, cases, row, PREFILL, report, error);
+    }
+    for (size_t i = 0; i < cases->decodes.count && status == BP_OK; i++)
+        status = measure_decodes(d, cases, cases->decodes.values[i], report, error);
+    return status;
+}
+
+static bp_status check_limits(const bench_plan *cases, const loaded *l, bool embeds, bp_error *error)
+{
+    uint32_t needed = embeds ? largest(&cases->embeds) : largest(&cases->depths) + largest(&cases->decodes);
+    if (!embeds && needed < largest(&cases->prompts))
+        needed = largest(&cases->prompts);
     if (needed > l->limits.max_context)
         return error_set(error, BP_EINVAL, "these measurements need a context of %u tokens and the model has %u", needed,
                          l->limits.max_context);
@@ -162,18 +225,14 @@ static bp_status check_limits(const bench_plan *cases, const loaded *l, bp_error
 
 bp_status bench_steps(const bench_plan *cases, const loaded *l, bench_report *report, bp_error *error)
 {
-    driver d = {.loaded = l, .random = 1};
-    bp_status status = check_limits(cases, l, error);
+    const bp_program *program = model_program(l->file);
+    driver d = {.loaded = l, .random = 1, .embeds = program->ops[program->op_count - 1].kind == BP_OP_POOL};
+    bp_status status = check_limits(cases, l, d.embeds, error);
     if (status == BP_OK)
         status = step_init(&d.step, l, error);
     if (status != BP_OK)
         return status;
-    for (size_t i = 0; i < cases->prompts.count && status == BP_OK; i++) {
-        bench_row row = {.name = "prefill", .unit = "tok/s", .tokens = cases->prompts.values[i], .batch = 1};
-        status = measure(&d, cases, row, true, report, error);
-    }
-    for (size_t i = 0; i < cases->decodes.count && status == BP_OK; i++)
-        status = measure_decodes(&d, cases, cases->decodes.values[i], report, error);
+    status = d.embeds ? measure_embeds(&d, cases, report, error) : measure_decoder(&d, cases, report, error);
     step_clear(&d.step);
     return status;
 }

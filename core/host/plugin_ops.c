@@ -80,6 +80,12 @@ static bp_status backend_read_kv(bp_model *model, uint32_t cache, int32_t page, 
     return unsupported("read_kv", error);
 }
 
+static bp_status backend_roofs(bp_device *device, bp_roofs *out, bp_error *error)
+{
+    (void)device, (void)out;
+    return unsupported("roofs", error);
+}
+
 static bp_status frontend_open(const bp_host *host, const bp_engine_api *api, bp_engine *engine, const void *config,
                                bp_frontend **out, bp_error *error)
 {
@@ -122,7 +128,8 @@ void plugin_ops_copy_backend(const void *from, bp_backend_ops *out)
     *out = (bp_backend_ops){.size = sizeof *out, .open = backend_open, .close = backend_close, .info = backend_info,
                             .supports = backend_supports, .compile = backend_compile, .release = backend_release,
                             .memory = backend_memory, .submit = backend_submit, .wait = backend_wait,
-                            .wait_topk = backend_wait_topk, .copy_pages = backend_copy_pages, .read_kv = backend_read_kv};
+                            .wait_topk = backend_wait_topk, .copy_pages = backend_copy_pages, .read_kv = backend_read_kv,
+                            .roofs = backend_roofs};
     overlay(out, from, sizeof *out);
 }
 

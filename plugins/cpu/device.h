@@ -26,5 +26,6 @@ struct bp_device {
 bp_status device_open(const bp_host *host, const void *config, bp_device **out, bp_error *error);
 void device_close(bp_device *device);
 bp_status device_info(bp_device *device, bp_device_info *out, bp_error *error);
+bp_status device_roofs(bp_device *device, bp_roofs *out, bp_error *error); /* roofs.c */
 
 #endif

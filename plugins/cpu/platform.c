@@ -119,6 +119,26 @@ size_t platform_cores(void)
 }
 #endif
 
+size_t platform_last_cache(void)
+{
+    size_t found = 0;
+#if defined(__linux__)
+    /* sysconf() multiplies by processors that a virtual machine does not have. */
+    for (int index = 0; index < 8; index++) {
+        char path[80];
+        size_t kibibytes = 0;
+        snprintf(path, sizeof path, "/sys/devices/system/cpu/cpu0/cache/index%d/size", index);
+        FILE *file = fopen(path, "re");
+        if (!file)
+            break;
+        if (fscanf(file, "%zuK", &kibibytes) == 1 && kibibytes * 1024 > found)
+            found = kibibytes * 1024;
+        fclose(file);
+    }
+#endif
+    return found;
+}
+
 platform_features platform_processor(void)
 {
     platform_features features = {false, false};

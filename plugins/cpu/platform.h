@@ -24,6 +24,9 @@ void platform_restore_float_environment(platform_float_environment environment);
 /* Processors in this process's affinity mask, one a physical core where the system says; at least 1. */
 size_t platform_cores(void);
 
+/* Bytes of the last cache before memory that one processor reads through; 0 where unknown. */
+size_t platform_last_cache(void);
+
 typedef struct platform_features {
     bool avx2;   /* with FMA and F16C */
     bool avx512; /* F, BW, VL, DQ and VNNI */

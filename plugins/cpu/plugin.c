@@ -46,6 +46,7 @@ static const bp_backend_ops ops = {
     .wait = model_wait,
     .copy_pages = model_copy_pages,
     .read_kv = model_read_kv,
+    .roofs = device_roofs,
 };
 
 static const bp_plugin descriptor = {

@@ -4,6 +4,8 @@ import csv
 import io
 import json
 
+import pytest
+
 from conftest import backplane
 
 SHORT = ["--prefill", "16", "--decode", "4", "--batch", "1,3", "--depth", "0,40", "--repetitions", "2", "--start", "1"]
@@ -21,6 +23,49 @@ def test_json(model):
     said = json.loads(backplane("bench", model, *SHORT, "--json").expect(0).out)
     assert EXPECTED <= names(said["rows"]) and said["weights"] == "Q4_1" and said["backend"].startswith("cpu")
     assert all(row["min"] <= row["median"] <= row["max"] for row in said["rows"])
+
+
+def test_figures_read_as_fractions_of_measured_roofs(model):
+    said = json.loads(backplane("bench", model, *SHORT[:-2], "--start", "0", "--json").expect(0).out)
+    roofs, rows = said["roofs"], {(row["name"], row["batch"], row["depth"]): row for row in said["rows"]}
+    assert roofs["read_bandwidth"] > 1e8 and roofs["int8_ops"] > 1e8 and roofs["fp32_ops"] > 1e8
+    alone, three, deep = (rows["decode", batch, depth]["cost"] for batch, depth in [(1, 0), (3, 0), (1, 40)])
+    # Four steps read the weights four times, whatever the batch; its sums and products grow with it.
+    weights = 4 * 92.0 * 2**20
+    assert weights < alone["bytes"] < three["bytes"] < 1.01 * alone["bytes"]
+    assert three["int8_ops"] == 3 * alone["int8_ops"] and deep["int8_ops"] == alone["int8_ops"]
+    # 30 layers of 3 heads of 64 keep keys and values of two bytes: 40 more positions of them in each step.
+    assert deep["bytes"] - alone["bytes"] == 4 * 40 * 30 * 3 * 64 * 2 * 2
+    assert deep["fp32_ops"] - alone["fp32_ops"] == 4 * 40 * 30 * 9 * 64 * 4
+    decode = rows["decode", 1, 0]
+    seconds = 4 / decode["median"]
+    assert alone["of_bandwidth"] == pytest.approx(alone["bytes"] / seconds / roofs["read_bandwidth"], rel=1e-6)
+    compute = alone["int8_ops"] / roofs["int8_ops"] + alone["fp32_ops"] / roofs["fp32_ops"]
+    assert alone["of_compute"] == pytest.approx(compute / seconds, rel=1e-6)
+
+
+def test_the_machine_is_named(model):
+    machine = json.loads(backplane("bench", model, *SHORT[:-2], "--start", "0", "--no-roofs", "--json").expect(0).out)["machine"]
+    assert machine["processors"] >= 1 and machine["memory"] > 2**20 and machine["load"] >= 0
+    assert machine["processor"] and machine["kernel"] and machine["build"]
+
+
+def test_kernels_without_roofs_say_so_and_go_on(model):
+    done = backplane("bench", model, "--prefill", "2", "--decode", "", "--repetitions", "1", "--start", "0", "--json",
+                     "--set", "backend.isa=generic").expect(0)
+    assert "isa generic has no measured limits" in done.err
+    said = json.loads(done.out)
+    assert said["roofs"]["int8_ops"] == 0 and "read bandwidth" not in {row["name"] for row in said["rows"]}
+
+
+def test_a_backend_without_a_name_or_memory(outside, model):
+    said = json.loads(backplane("bench", model, "--backend", outside, *SHORT[:-2], "--start", "0", "--json").expect(0).out)
+    assert "outside" in said["backend"]
+    assert all(row["median"] >= 0 for row in said["rows"])
+
+
+def test_a_model_that_is_not_there_is_said_once():
+    assert backplane("bench", "nowhere.gguf").expect(1).err.count("nowhere.gguf") == 1
 
 
 def test_csv_on_a_backend_that_is_not_in_the_tree(outside, model):

@@ -52,6 +52,14 @@ typedef struct bp_model_memory {
     uint64_t weights, kv, workspace; /* kv is reserved address space; pages become resident when first written */
 } bp_model_memory;
 
+/* What the device can do at most, measured on it: a figure of a model reads as a fraction of these. 0 is unknown. */
+typedef struct bp_roofs {
+    uint32_t size, reserved;
+    double read_bandwidth; /* bytes a second, read from memory by all threads together */
+    double int8_ops;       /* products and sums of 8-bit integers a second, each counted */
+    double fp32_ops;       /* products and sums of binary32 a second, each counted */
+} bp_roofs;
+
 typedef struct bp_device bp_device; /* the backend's own */
 typedef struct bp_model bp_model;   /* the backend's own */
 
@@ -78,6 +86,8 @@ typedef struct bp_backend_ops {
     bp_status (*copy_pages)(bp_model *model, const int32_t *from, const int32_t *to, uint32_t count, bp_error *error);
     /* For tests: reads float32 copies of K and V of one page slot of one cache, [kv_heads][head_dim] each. */
     bp_status (*read_kv)(bp_model *model, uint32_t cache, int32_t page, uint32_t slot, float *k, float *v, bp_error *error);
+    /* For benchmarks: loads the whole device for about a second; no step may run meanwhile. */
+    bp_status (*roofs)(bp_device *device, bp_roofs *out, bp_error *error);
 } bp_backend_ops;
 
 #ifdef __cplusplus
