@@ -108,6 +108,8 @@ static int run(const cli_values *values)
     bp_error error = {0};
     const engine_model model = {.name = values->arguments[0], .file = values->arguments[0]};
     bp_status status = loaded_open(&model, NULL, &l, &error);
+    if (status == BP_OK)
+        status = loaded_text(l, &error);
     if (status == BP_OK && values->argument_count > 1 && !buffer_text(&text, values->arguments[1]))
         status = error_set(&error, BP_ENOMEM, "out of memory for the text");
     if (status == BP_OK && values->argument_count < 2)

@@ -99,6 +99,45 @@ static bp_status plan_limits(loaded *l, bp_error *error)
     return BP_OK;
 }
 
+/* --- text, in a thread of its own --------------------------------------------------------------------------------------- */
+
+static void *read_text(void *user)
+{
+    loaded *l = user;
+    l->text_status = build_tokenizer(l, &l->text_error);
+    if (l->text_status == BP_OK)
+        l->text_status = build_template(l, &l->text_error);
+    return NULL;
+}
+
+/* Where there is no thread to be had it is done here and now. */
+static void start_reading_text(loaded *l)
+{
+    l->reading = pthread_create(&l->reader, NULL, read_text, l) == 0;
+    if (!l->reading)
+        read_text(l);
+}
+
+static void stop_reading_text(loaded *l)
+{
+    if (l->reading)
+        pthread_join(l->reader, NULL);
+    l->reading = false;
+}
+
+bp_status loaded_text(loaded *l, bp_error *error)
+{
+    stop_reading_text(l);
+    if (l->text_status != BP_OK)
+        return error_set(error, l->text_status, "%s", l->text_error.message);
+    if (tokenizer_count(l->tokenizer) > l->vocab_size)
+        return error_set(error, BP_EINVAL, "%s: the tokenizer has %u tokens and the model %u", l->config->file,
+                         tokenizer_count(l->tokenizer), l->vocab_size);
+    return BP_OK;
+}
+
+/* --- the two halves ----------------------------------------------------------------------------------------------------- */
+
 static bp_status check_program(loaded *l, bp_error *error)
 {
     const bp_program *program = model_program(l->file);
@@ -107,9 +146,6 @@ static bp_status check_program(loaded *l, bp_error *error)
     if (program->vocab_size == 0 || program->output_width != program->vocab_size)
         return error_set(error, BP_EUNSUPPORTED, "%s is no decoder: it gives %u numbers a row for %u tokens", l->config->file,
                          program->output_width, program->vocab_size);
-    if (tokenizer_count(l->tokenizer) > program->vocab_size)
-        return error_set(error, BP_EINVAL, "%s: the tokenizer has %u tokens and the model %u", l->config->file,
-                         tokenizer_count(l->tokenizer), program->vocab_size);
     return BP_OK;
 }
 
@@ -122,12 +158,10 @@ bp_status loaded_open(const engine_model *config, const engine_backend *backend,
     l->backend = backend;
     model_options options = {.mapping_flags = config->mapping_flags, .context = config->context, .numerics = config->numerics};
     bp_status status = model_open(config->file, &options, &l->file, error);
-    if (status == BP_OK)
-        status = build_tokenizer(l, error);
-    if (status == BP_OK)
-        status = build_template(l, error);
-    if (status == BP_OK)
+    if (status == BP_OK) {
+        start_reading_text(l);
         status = check_program(l, error);
+    }
     if (status == BP_OK)
         status = plan_limits(l, error);
     if (status != BP_OK) {
@@ -145,6 +179,8 @@ bp_status loaded_compile(loaded *l, bp_error *error)
     bp_status status = ops->supports(l->backend->device, program, error);
     if (status == BP_OK)
         status = ops->compile(l->backend->device, program, &l->limits, &l->model, error);
+    if (status == BP_OK)
+        status = loaded_text(l, error);
     if (status != BP_OK)
         return status;
     l->memory.size = sizeof l->memory;
@@ -157,6 +193,7 @@ void loaded_free(loaded *l)
 {
     if (!l)
         return;
+    stop_reading_text(l);
     if (l->model)
         l->backend->ops->release(l->model);
     chat_template_free(l->chat);

@@ -1,7 +1,8 @@
 /* loaded: a model in memory: its file, tokenizer, chat template and what the backend compiled of it.
  *
  * Loading has two halves: loaded_open works on the host alone; loaded_compile and loaded_free call the backend and need
- * the device to themselves. Immutable between compile and free; any thread. */
+ * the device to themselves. Tokenizer and template are built beside both, in a thread that loaded_text waits for.
+ * Immutable between compile and free; any thread. */
 #ifndef BACKPLANE_ENGINE_LOADED_H
 #define BACKPLANE_ENGINE_LOADED_H
 
@@ -9,6 +10,8 @@
 #include "model/model.h"
 #include "text/template.h"
 #include "text/tokenizer.h"
+
+#include <pthread.h>
 
 typedef struct loaded {
     const engine_model *config; /* borrowed */
@@ -22,10 +25,16 @@ typedef struct loaded {
     bp_model_memory memory;
     uint32_t context;           /* tokens of one sequence: never more than the whole cache holds */
     uint32_t vocab_size, output_width;
+    pthread_t reader; /* builds what text needs, while `reading` */
+    bool reading;
+    bp_status text_status;
+    bp_error text_error;
 } loaded;
 
 bp_status loaded_open(const engine_model *config, const engine_backend *backend, loaded **out, bp_error *error);
 bp_status loaded_compile(loaded *l, bp_error *error);
+/* Waits until tokenizer and template are there. loaded_compile has done so; without it, before they are used. */
+bp_status loaded_text(loaded *l, bp_error *error);
 void loaded_free(loaded *l); /* NULL is fine */
 
 #endif
