@@ -46,6 +46,23 @@ function(backplane_module name)
   target_link_libraries(backplane_${name} PUBLIC backplane_sdk PRIVATE backplane_flags ${ARGN})
 endfunction()
 
+# Files of the module in this folder that are compiled once more for each wider instruction set: core/base/wide.h.
+function(backplane_wide name)
+  if(NOT CMAKE_SYSTEM_PROCESSOR MATCHES "x86_64|AMD64")
+    return()
+  endif()
+  set(avx2 -mavx2)
+  set(avx512 -mavx512f -mavx512bw -mavx512vl -mavx512dq -mprefer-vector-width=512)
+  foreach(set avx2 avx512)
+    add_library(backplane_${name}_${set} OBJECT ${ARGN})
+    target_compile_definitions(backplane_${name}_${set} PRIVATE _GNU_SOURCE WIDE_SUFFIX=${set})
+    target_compile_options(backplane_${name}_${set} PRIVATE -O3 ${${set}})
+    target_include_directories(backplane_${name}_${set} PRIVATE ${PROJECT_SOURCE_DIR}/core)
+    target_link_libraries(backplane_${name}_${set} PRIVATE backplane_sdk backplane_flags)
+    target_sources(backplane_${name} PRIVATE $<TARGET_OBJECTS:backplane_${name}_${set}>)
+  endforeach()
+endfunction()
+
 # A plugin: <name>.so that exports one symbol and links nothing of the core.
 function(backplane_plugin name)
   add_library(plugin_${name} MODULE ${ARGN})

@@ -1,11 +1,15 @@
 /* rope: the table against libm in double, and what it is made of. */
 #include "model/rope.h"
 
+#include "base/wide.h"
+#include "model/rope_rows.h"
+
 #include <math.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 
 #include <cmocka.h>
 
@@ -85,12 +89,37 @@ static void bits_are_fixed(void **state)
     assert_int_equal(hash, 0xDF7560AE092685EBu);
 }
 
+/* Every copy of the loop that this processor runs, on lengths that are no multiple of a vector. */
+static void instruction_sets_agree(void **state)
+{
+    (void)state;
+    static rope_rows_fn *const copies[WIDE_SETS] = WIDE_TABLE(rope_rows);
+    enum { POSITIONS = 700, HALF = 37, COUNT = POSITIONS * 2 * HALF };
+    static float wanted[COUNT], got[COUNT];
+    double frequencies[HALF];
+    for (int i = 0; i < HALF; i++)
+        frequencies[i] = rope_exp(-0.3 * i);
+    copies[WIDE_BASELINE](frequencies, HALF, POSITIONS, wanted);
+    for (uint32_t p = 0; p < POSITIONS; p++)
+        for (uint32_t i = 0; i < HALF; i++) {
+            double sine, cosine;
+            rope_sincos(p * frequencies[i], &sine, &cosine);
+            assert_true(wanted[p * 2 * HALF + i] == (float)cosine && wanted[p * 2 * HALF + HALF + i] == (float)sine);
+        }
+    for (wide_set set = WIDE_BASELINE; set <= wide_best(); set++) {
+        memset(got, 0xff, sizeof got);
+        copies[set](frequencies, HALF, POSITIONS, got);
+        assert_memory_equal(got, wanted, sizeof got);
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(functions_agree_with_libm),
         cmocka_unit_test(tables_are_the_nearest_floats),
         cmocka_unit_test(bits_are_fixed),
+        cmocka_unit_test(instruction_sets_agree),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
