@@ -1,82 +1,6 @@
-/* Matrix products in plain scalar code: the text of docs/numerics.md, and the oracle of the fast kernels.
- *
- * One output at a time, in the K order that depends on shape and type only. */
-#include "half.h"
-#include "kernels.h"
-
-/* The tests build a second plugin in which the order inside a K block is reversed, to see that they notice. */
-#ifdef BACKPLANE_MUTATE
-static size_t element(size_t i, size_t count)
-{
-    return count - 1 - i;
-}
-#else
-static size_t element(size_t i, size_t count)
-{
-    (void)count;
-    return i;
-}
-#endif
-
-typedef float column_fn(const uint8_t *tile, size_t k, size_t column, const matmul_input *x, size_t row);
-
-static void each_output(column_fn *dot, const uint8_t *packed, size_t tile_bytes, size_t k, size_t tiles,
-                        const matmul_input *x, size_t row, size_t rows, float *out, size_t out_stride)
-{
-    for (size_t r = 0; r < rows; r++) {
-        for (size_t t = 0; t < tiles; t++) {
-            for (size_t c = 0; c < TILE_COLUMNS; c++) {
-                out[r * out_stride + t * TILE_COLUMNS + c] = dot(packed + t * tile_bytes, k, c, x, row + r);
-            }
-        }
-    }
-}
-
-/* Floating-point weights: one FMA chain from zero inside each block of 256, block sums added in ascending order. */
-typedef float widen_fn(const uint8_t *tile, size_t index);
-
-static float widen_f32(const uint8_t *tile, size_t index)
-{
-    float value;
-    memcpy(&value, tile + index * sizeof value, sizeof value);
-    return value;
-}
-static float widen_f16(const uint8_t *tile, size_t index)
-{
-    return half_to_float(load_u16(tile + index * 2));
-}
-static float widen_bf16(const uint8_t *tile, size_t index)
-{
-    return bfloat_to_float(load_u16(tile + index * 2));
-}
-
-static float float_dot(widen_fn *widen, const uint8_t *tile, size_t k, size_t column, const float *x)
-{
-    float total = 0.0f;
-    for (size_t start = 0; start < k; start += K_BLOCK) {
-        size_t count = k - start < K_BLOCK ? k - start : K_BLOCK;
-        float sum = 0.0f;
-        for (size_t i = 0; i < count; i++) {
-            size_t at = start + element(i, count);
-            sum = fmaf(x[at], widen(tile, at * TILE_COLUMNS + column), sum);
-        }
-        total = total + sum;
-    }
-    return total;
-}
-
-static float dot_f32(const uint8_t *tile, size_t k, size_t column, const matmul_input *x, size_t row)
-{
-    return float_dot(widen_f32, tile, k, column, x->values + row * x->stride);
-}
-static float dot_f16(const uint8_t *tile, size_t k, size_t column, const matmul_input *x, size_t row)
-{
-    return float_dot(widen_f16, tile, k, column, x->values + row * x->stride);
-}
-static float dot_bf16(const uint8_t *tile, size_t k, size_t column, const matmul_input *x, size_t row)
-{
-    return float_dot(widen_bf16, tile, k, column, x->values + row * x->stride);
-}
+/* Matrix products with quantised weights in plain scalar code: the text of docs/numerics.md, and the oracle of the fast
+ * kernels. */
+#include "generic_matmul.h"
 
 /* Quantised weights: per block of 32 an exact integer sum, then s = d_w * d_x and one FMA; Q4_1 adds one more FMA for its
  * minimum, on the same accumulator. */
@@ -139,15 +63,6 @@ static float dot_q4_1(const uint8_t *tile, size_t k, size_t column, const matmul
     return total;
 }
 
-#define GENERIC_MATMUL(type)                                                                                               \
-    void generic_##type(const uint8_t *packed, size_t tile_bytes, size_t k, size_t tiles, const matmul_input *x,           \
-                        size_t row, size_t rows, float *out, size_t out_stride)                                            \
-    {                                                                                                                      \
-        each_output(dot_##type, packed, tile_bytes, k, tiles, x, row, rows, out, out_stride);                              \
-    }
-GENERIC_MATMUL(f32)
-GENERIC_MATMUL(f16)
-GENERIC_MATMUL(bf16)
 GENERIC_MATMUL(q8_0)
 GENERIC_MATMUL(q4_0)
 GENERIC_MATMUL(q4_1)
