@@ -306,6 +306,7 @@ static engine_model model_of(const config *c, const config_model *m)
                           .max_step_tokens = (uint32_t)m->max_step_tokens,
                           .page_tokens = m->page_tokens,
                           .queue_limit = (uint32_t)m->queue_limit,
+                          .no_prefix_cache = !m->prefix_cache,
                           .kv_tokens = number_or_zero(m->kv_tokens),
                           .kv_memory = m->kv_memory,
                           .max_tokens = (uint32_t)m->max_tokens,

@@ -34,6 +34,7 @@ typedef struct engine_model {
     uint32_t max_step_tokens;  /* 0: 512 */
     uint32_t page_tokens;      /* 0: 32 */
     uint32_t queue_limit;      /* requests that may be here beyond max_batch; 0 is none */
+    bool no_prefix_cache;      /* compute every prompt whole */
     uint64_t kv_tokens;        /* 0: from kv_memory. Fewer than `context` lower the context */
     uint64_t kv_memory;        /* bytes; 0: 4 contexts, or max_batch of them if that is less. A backend reserves address
                                 * space for the cache and touches a page when it is first written */

@@ -294,7 +294,9 @@ bp_status loop_add(loop *l, const loaded *model, lane **out, bp_error *error)
     const bp_limits *limits = &model->limits;
     bp_status status = scheduler_new(&(scheduler_limits){.max_sequences = limits->max_seqs, .max_tokens = limits->max_tokens,
                                                          .page_tokens = limits->page_tokens, .page_count = limits->page_count,
-                                                         .queue_limit = model->config->queue_limit},
+                                                         .queue_limit = model->config->queue_limit,
+                                                         .share_prefixes = !model->config->no_prefix_cache,
+                                                         .copy_pages = model->backend->info.caps & BP_CAP_COPY},
                                      &m->scheduler, error);
     if (status == BP_OK)
         status = step_init(&m->step, model, error);
@@ -387,6 +389,6 @@ void lane_stats(lane *m, bp_model_stats *out)
     *out = (bp_model_stats){.size = sizeof *out, .running = c.running, .waiting = c.waiting, .pages_used = c.pages_used,
                             .pages_total = c.pages_total, .requests = m->requests, .failed = m->failures,
                             .prompt_tokens = m->prompt_tokens, .completion_tokens = m->completion_tokens, .steps = m->steps,
-                            .preemptions = c.preemptions};
+                            .preemptions = c.preemptions, .prefix_hit_tokens = c.hit_tokens, .pages_cached = c.pages_cached};
     pthread_mutex_unlock(&m->loop->lock);
 }

@@ -4,8 +4,9 @@
  *
  * Invariants:
  *   P1  A page is free exactly while its reference count is 0.
- *   P2  The count of a page is the number of page tables that hold it, each at most once.
- *   P3  Whoever writes to a page holds its only reference; a page with more is copied first.
+ *   P2  The count of a page is the number of page tables that hold it, each at most once, of sequences that are about to copy
+ *       from it, and one more while it is registered (prefix.h).
+ *   P3  Whoever writes to a page holds its only reference; of a page with more a copy is written to.
  *   P4  The last page released is the first one taken, so memory that never was needed is never touched.
  *
  * One thread at a time. */

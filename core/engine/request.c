@@ -67,6 +67,18 @@ static bp_status size_sequence(bp_stream *r, const loaded *l, const bp_request *
     return BP_OK;
 }
 
+static bp_status copy_salt(bp_stream *r, const bp_request *request, bp_error *error)
+{
+    if (!request->salt)
+        return BP_OK;
+    size_t length = strlen(request->salt);
+    r->sequence.salt = r->salt = malloc(length + 1);
+    if (!r->salt)
+        return error_set(error, BP_ENOMEM, "no memory for a salt of %zu bytes", length);
+    memcpy(r->salt, request->salt, length + 1);
+    return BP_OK;
+}
+
 static bp_status build_sampler(bp_stream *r, const loaded *l, const bp_request *request, bp_error *error)
 {
     bp_status status = sampler_new(&request->sampling, l->vocab_size, &r->sampler, error);
@@ -106,6 +118,8 @@ bp_status request_new(const loaded *l, const bp_request *request, const token_li
     if (status == BP_OK)
         status = copy_stop_tokens(r, l, request, error);
     if (status == BP_OK)
+        status = copy_salt(r, request, error);
+    if (status == BP_OK)
         status = build_sampler(r, l, request, error);
     if (status == BP_OK)
         status = build_events(r, request, error);
@@ -130,6 +144,7 @@ void request_drop(bp_stream *r)
     stream_clear(&r->events);
     sampler_free(r->sampler);
     free(r->stop_tokens);
+    free(r->salt);
     free(r->sequence.tokens);
     free(r->sequence.pages);
     free(r);
@@ -209,6 +224,7 @@ static bp_usage usage_of(const bp_stream *r, uint64_t now)
     uint64_t admitted = q->admitted_at ? q->admitted_at : now, first = r->first_token_at ? r->first_token_at : now;
     return (bp_usage){.prompt_tokens = q->prompt_count,
                       .completion_tokens = r->generated,
+                      .cached_tokens = q->cached,
                       .preemptions = q->preemptions,
                       .queued_ns = admitted - r->submitted_at,
                       .prefill_ns = first - admitted,

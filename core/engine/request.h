@@ -32,6 +32,7 @@ struct bp_stream {
     stream events;
     bool ignore_eos, announced;
     int32_t *stop_tokens;
+    char *salt; /* NULL or a copy */
     uint32_t stop_token_count;
     uint32_t answer_limit, generated; /* tokens */
     uint64_t submitted_at, first_token_at;

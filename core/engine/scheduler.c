@@ -1,6 +1,7 @@
 #include "engine/scheduler.h"
 
 #include "base/error.h"
+#include "engine/prefix.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -8,7 +9,9 @@
 struct scheduler {
     scheduler_limits limits;
     pages *pages;
-    uint64_t next_number, preemptions;
+    prefix *prefix;
+    uint32_t *given_up; /* [page_count], zero but in make_room */
+    uint64_t next_number, preemptions, hit_tokens;
     sequence **running; /* [max_sequences], most urgent first */
     uint32_t running_count;
     sequence *waiting;  /* most urgent first */
@@ -27,9 +30,12 @@ bp_status scheduler_new(const scheduler_limits *limits, scheduler **out, bp_erro
     if (s->limits.max_sequences > s->limits.max_tokens)
         s->limits.max_sequences = s->limits.max_tokens; /* C2 */
     bp_status status = pages_new(limits->page_count, &s->pages, error);
+    if (status == BP_OK)
+        status = prefix_new(s->pages, limits->page_tokens, &s->prefix, error);
     s->running = calloc(s->limits.max_sequences, sizeof(sequence *));
     s->entries = calloc(s->limits.max_sequences, sizeof *s->entries);
-    if (status == BP_OK && (!s->running || !s->entries))
+    s->given_up = calloc(limits->page_count, sizeof *s->given_up);
+    if (status == BP_OK && (!s->running || !s->entries || !s->given_up))
         status = error_set(error, BP_ENOMEM, "no memory for a scheduler of %u sequences", s->limits.max_sequences);
     if (status != BP_OK) {
         scheduler_free(s);
@@ -43,7 +49,9 @@ void scheduler_free(scheduler *s)
 {
     if (!s)
         return;
+    prefix_free(s->prefix);
     pages_free(s->pages);
+    free(s->given_up);
     free(s->running);
     free(s->entries);
     free(s);
@@ -92,7 +100,8 @@ bp_status scheduler_add(scheduler *s, sequence *q, bp_error *error)
         return error_set(error, BP_ELIMIT, "%u tokens never fit the cache of %u pages of %u tokens", q->token_limit,
                          pages_total(s->pages), s->limits.page_tokens);
     q->number = s->next_number++;
-    q->computed = q->page_count = 0;
+    q->computed = q->page_count = q->registered = q->cached = 0;
+    q->copy_from = -1;
     q->cause = SEQUENCE_CAUSE_NONE;
     insert_waiting(s, q);
     return BP_OK;
@@ -112,12 +121,108 @@ bool scheduler_remove(scheduler *s, sequence *q)
     return true;
 }
 
+/* --- pages ------------------------------------------------------------------------------------------------------------ */
+
+static uint32_t pages_at_hand(const scheduler *s)
+{
+    return pages_available(s->pages) + prefix_idle(s->prefix);
+}
+
+/* All or none, at the cost of what only the cache holds. */
+static bool take_pages(scheduler *s, uint32_t count, int32_t *out)
+{
+    if (count > pages_at_hand(s))
+        return false;
+    while (pages_available(s->pages) < count)
+        prefix_evict(s->prefix);
+    return pages_take(s->pages, count, out);
+}
+
+static void drop_copy(scheduler *s, sequence *q)
+{
+    if (q->copy_from >= 0)
+        prefix_release(s->prefix, &q->copy_from, 1);
+    q->copy_from = -1;
+}
+
 static void release_pages(scheduler *s, sequence *q)
 {
-    pages_release(s->pages, q->pages, q->page_count);
-    q->page_count = 0;
+    drop_copy(s, q); /* before its parent: prefix.h, X3 */
+    prefix_release(s->prefix, q->pages, q->page_count);
+    q->page_count = q->registered = 0;
     q->computed = 0;
 }
+
+/* The page behind those of `q` that are registered. */
+static int32_t find_next_page(const scheduler *s, const sequence *q)
+{
+    return prefix_find(s->prefix, q->salt, q->registered ? q->pages[q->registered - 1] : PREFIX_ROOT,
+                       q->tokens + (size_t)q->registered * s->limits.page_tokens);
+}
+
+/* Puts the registered page into the table of `q`, in place of one of its own where it has that. */
+static void share_next_page(scheduler *s, sequence *q, int32_t page)
+{
+    prefix_hold(s->prefix, page);
+    if (q->registered < q->page_count)
+        prefix_release(s->prefix, &q->pages[q->registered], 1);
+    else
+        q->page_count++;
+    q->pages[q->registered++] = page;
+}
+
+/* Takes the whole pages that are known of what `q` has to compute, but for its last token. */
+static void adopt_pages(scheduler *s, sequence *q)
+{
+    const uint32_t size = s->limits.page_tokens;
+    int32_t page;
+    if (!s->limits.share_prefixes || q->computed / size != q->registered)
+        return;
+    while ((q->registered + 1) * size < q->token_count && (page = find_next_page(s, q)) != PREFIX_NONE) {
+        drop_copy(s, q);
+        share_next_page(s, q, page);
+        q->computed = q->registered * size;
+    }
+}
+
+/* Plans to copy the page that agrees with the next tokens of `q` longest. */
+static void adopt_beginning(scheduler *s, sequence *q)
+{
+    uint32_t start = q->registered * s->limits.page_tokens, agree;
+    if (!s->limits.share_prefixes || !s->limits.copy_pages || start + 1 == q->token_count)
+        return;
+    int32_t page = prefix_find_longest(s->prefix, q->salt, q->registered ? q->pages[q->registered - 1] : PREFIX_ROOT,
+                                       q->tokens + start, q->token_count - 1 - start, &agree);
+    if (page == PREFIX_NONE)
+        return;
+    prefix_hold(s->prefix, page);
+    q->copy_from = page;
+    q->computed = start + agree;
+}
+
+static void count_hit(scheduler *s, sequence *q, uint32_t before)
+{
+    s->hit_tokens += q->computed - before;
+    if (q->preemptions == 0)
+        q->cached += q->computed - before;
+}
+
+static void register_pages(scheduler *s, sequence *q)
+{
+    const uint32_t size = s->limits.page_tokens;
+    while (s->limits.share_prefixes && (q->registered + 1) * size <= q->computed) {
+        int32_t page = find_next_page(s, q);
+        if (page != PREFIX_NONE)
+            share_next_page(s, q, page);
+        else if (prefix_add(s->prefix, q->salt, q->registered ? q->pages[q->registered - 1] : PREFIX_ROOT,
+                            q->tokens + (size_t)q->registered * size, q->pages[q->registered]))
+            q->registered++;
+        else
+            return;
+    }
+}
+
+/* --- running ---------------------------------------------------------------------------------------------------------- */
 
 static void stop_running(scheduler *s, uint32_t index)
 {
@@ -187,13 +292,25 @@ sequence *scheduler_expire(scheduler *s, uint64_t now)
     return ended;
 }
 
+/* What has become known since of prompts that are being read. */
+static void look_again(scheduler *s)
+{
+    for (uint32_t i = 0; i < s->running_count; i++) {
+        sequence *q = s->running[i];
+        uint32_t before = q->computed;
+        if (sequence_remaining(q) > 1)
+            adopt_pages(s, q);
+        count_hit(s, q, before);
+    }
+}
+
 /* Gives every running sequence pages for all its tokens, the most urgent first, at the cost of the least urgent. */
 static void grow_running(scheduler *s)
 {
     for (uint32_t i = 0; i < s->running_count; i++) {
         sequence *q = s->running[i];
         uint32_t missing = scheduler_pages_for(s, q->token_count) - q->page_count;
-        while (i < s->running_count && !pages_take(s->pages, missing, q->pages + q->page_count))
+        while (i < s->running_count && !take_pages(s, missing, q->pages + q->page_count))
             preempt_last(s);
         if (i < s->running_count)
             q->page_count += missing;
@@ -207,17 +324,57 @@ static bool has_room(const scheduler *s, uint32_t running, uint32_t available, u
     return running == 0 || available - needed >= running; /* C4 */
 }
 
-/* Room for `q`, by preempting lower priorities if need be; nobody is preempted in vain. */
-static bool make_room(scheduler *s, const sequence *q, uint32_t needed)
+/* How many pages nobody holds any more once this sequence goes too, after others that were counted in given_up. */
+static uint32_t give_up(scheduler *s, const sequence *q)
 {
-    uint32_t running = s->running_count, available = pages_available(s->pages);
-    while (!has_room(s, running, available, needed)) {
-        if (running == 0 || s->running[running - 1]->priority >= q->priority)
-            return false;
-        available += s->running[--running]->page_count;
-    }
-    while (s->running_count > running)
+    uint32_t count = q->copy_from >= 0 && ++s->given_up[q->copy_from] == prefix_holders(s->prefix, q->copy_from);
+    for (uint32_t i = 0; i < q->page_count; i++)
+        count += ++s->given_up[q->pages[i]] == prefix_holders(s->prefix, q->pages[i]);
+    return count;
+}
+
+static void keep(scheduler *s, const sequence *q)
+{
+    if (q->copy_from >= 0)
+        s->given_up[q->copy_from] = 0;
+    for (uint32_t i = 0; i < q->page_count; i++)
+        s->given_up[q->pages[i]] = 0;
+}
+
+/* Room for what `q` has not got yet, by preempting lower priorities if need be; nobody is preempted in vain. */
+static bool make_room(scheduler *s, const sequence *q)
+{
+    uint32_t running = s->running_count, available = pages_at_hand(s);
+    uint32_t needed = scheduler_pages_for(s, q->token_count) - q->page_count;
+    bool room;
+    while (!(room = has_room(s, running, available, needed)) && running > 0 && s->running[running - 1]->priority < q->priority)
+        available += give_up(s, s->running[--running]);
+    for (uint32_t i = running; i < s->running_count; i++)
+        keep(s, s->running[i]);
+    while (room && s->running_count > running)
         preempt_last(s);
+    return room;
+}
+
+/* Gives `q` what the cache knows and room for the rest, or nothing. A copy that does not fit beside its source is left out. */
+static bool place(scheduler *s, sequence *q)
+{
+    adopt_pages(s, q);
+    adopt_beginning(s, q);
+    bool room = make_room(s, q);
+    if (!room && q->copy_from >= 0) {
+        drop_copy(s, q);
+        q->computed = q->registered * s->limits.page_tokens;
+        room = make_room(s, q);
+    }
+    if (!room) {
+        release_pages(s, q);
+        return false;
+    }
+    uint32_t needed = scheduler_pages_for(s, q->token_count) - q->page_count;
+    take_pages(s, needed, q->pages + q->page_count);
+    q->page_count += needed;
+    count_hit(s, q, 0);
     return true;
 }
 
@@ -235,15 +392,13 @@ static void admit_waiting(scheduler *s, uint64_t now)
 {
     while (s->waiting) {
         sequence *q = s->waiting;
-        uint32_t needed = scheduler_pages_for(s, q->token_count);
         bool lower = s->running_count > 0 && s->running[s->running_count - 1]->priority < q->priority;
-        if ((!lower && pending_tokens(s) >= s->limits.max_tokens) || !make_room(s, q, needed))
+        bool full = s->running_count == s->limits.max_sequences || pending_tokens(s) >= s->limits.max_tokens;
+        if ((full && !lower) || !place(s, q))
             return;
         s->waiting = q->next;
         s->waiting_count--;
         q->next = NULL;
-        pages_take(s->pages, needed, q->pages);
-        q->page_count = needed;
         q->state = SEQUENCE_RUNNING;
         if (!q->admitted_at)
             q->admitted_at = now;
@@ -257,9 +412,31 @@ static void admit_waiting(scheduler *s, uint64_t now)
 static void put_entry(plan *out, sequence *q, uint32_t count)
 {
     bool row = count == sequence_remaining(q);
-    out->entries[out->count++] = (plan_entry){.sequence = q, .start = q->computed, .count = count, .row = row, .token = -1};
+    out->entries[out->count++] = (plan_entry){.sequence = q, .start = q->computed, .count = count, .row = row, .token = -1,
+                                              .copy_from = q->copy_from,
+                                              .copy_to = q->copy_from < 0 ? -1 : q->pages[q->registered]};
     out->token_count += count;
     out->row_count += row;
+}
+
+/* Whether an entry of the plan completes the page that `q` needs next, which `q` then finds in the next plan. */
+static bool next_page_is_coming(const scheduler *s, const plan *p, const sequence *q)
+{
+    const uint32_t size = s->limits.page_tokens, start = q->registered * size;
+    if (!s->limits.share_prefixes || start + size >= q->token_count)
+        return false;
+    for (uint32_t i = 0; i < p->count; i++) {
+        const plan_entry *e = &p->entries[i];
+        const sequence *other = e->sequence;
+        bool alike = other->registered == q->registered && e->start + e->count >= start + size;
+        if (alike && q->registered)
+            alike = other->pages[q->registered - 1] == q->pages[q->registered - 1];
+        else if (alike)
+            alike = strcmp(other->salt ? other->salt : "", q->salt ? q->salt : "") == 0;
+        if (alike && memcmp(other->tokens + start, q->tokens + start, size * sizeof *q->tokens) == 0)
+            return true;
+    }
+    return false;
 }
 
 static void compose(scheduler *s, plan *out)
@@ -269,7 +446,7 @@ static void compose(scheduler *s, plan *out)
             put_entry(out, s->running[i], 1);
     for (uint32_t i = 0; i < s->running_count && out->token_count < s->limits.max_tokens; i++) {
         uint32_t remaining = sequence_remaining(s->running[i]), left = s->limits.max_tokens - out->token_count;
-        if (remaining > 1)
+        if (remaining > 1 && !next_page_is_coming(s, out, s->running[i]))
             put_entry(out, s->running[i], remaining < left ? remaining : left);
     }
 }
@@ -277,6 +454,7 @@ static void compose(scheduler *s, plan *out)
 void scheduler_plan(scheduler *s, uint64_t now, plan *out)
 {
     *out = (plan){.entries = s->entries, .ended = scheduler_expire(s, now)};
+    look_again(s);
     grow_running(s);
     admit_waiting(s, now);
     compose(s, out);
@@ -290,16 +468,19 @@ sequence *scheduler_commit(scheduler *s, const plan *done)
     for (uint32_t i = 0; i < done->count; i++) {
         const plan_entry *e = &done->entries[i];
         sequence *q = e->sequence;
+        if (!e->failed) {
+            drop_copy(s, q);
+            q->computed += e->count;
+            register_pages(s, q);
+        }
         if (e->over) {
             uint32_t place = 0;
             while (s->running[place] != q)
                 place++;
             stop_running(s, place);
             push_ended(&ended, q, SEQUENCE_CAUSE_NONE);
-        } else if (!e->failed) {
-            q->computed += e->count;
-            if (e->row)
-                q->tokens[q->token_count++] = e->token;
+        } else if (!e->failed && e->row) {
+            q->tokens[q->token_count++] = e->token;
         }
     }
     return ended;
@@ -345,13 +526,19 @@ scheduler_counts scheduler_count(const scheduler *s)
 {
     uint32_t total = pages_total(s->pages);
     return (scheduler_counts){.running = s->running_count, .waiting = s->waiting_count,
-                              .pages_used = total - pages_available(s->pages), .pages_total = total,
-                              .preemptions = s->preemptions};
+                              .pages_used = total - pages_at_hand(s), .pages_total = total,
+                              .pages_cached = prefix_idle(s->prefix), .preemptions = s->preemptions,
+                              .hit_tokens = s->hit_tokens};
 }
 
 uint32_t scheduler_page_references(const scheduler *s, int32_t page)
 {
     return pages_references(s->pages, page);
+}
+
+bool scheduler_page_registered(const scheduler *s, int32_t page)
+{
+    return prefix_registered(s->prefix, page);
 }
 
 const sequence *scheduler_running(const scheduler *s, uint32_t index)

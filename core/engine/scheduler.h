@@ -6,19 +6,29 @@
  * A round is plan, then the backend's step, then commit:
  *   plan    ends what was cancelled or is late; gives running sequences the page that their next token needs; admits
  *           waiting ones; writes down the step: first every sequence with one token to go, then chunks of prompts.
- *   commit  takes the step's result, entry by entry: the token that was sampled, or that the sequence is over.
+ *   commit  takes the step's result, entry by entry: the token that was sampled, or that the sequence is over; and registers
+ *           the pages that are complete.
  * Between them sequences may be added, and removed while they wait; a plan never names a waiting sequence.
+ *
+ * Prefixes. Who is admitted, and who is in the middle of its prompt, takes the pages that the prefix cache (prefix.h) has of
+ * its next tokens instead of computing them; at admission also the beginning of a page, which it copies. At least the last
+ * token is computed, for its row. Of several prompts that begin alike the most urgent one computes; the others leave a step
+ * out where an entry of the same plan completes the page they need next, and find it in the next plan. Whoever completes a
+ * page that is registered already takes that one and gives its own back. Pages that only the cache holds are as good as
+ * free: the oldest are evicted before anyone is preempted or waits.
  *
  * Invariants:
  *   C1  Sequences run and wait in order of urgency: priority, then arrival. Nobody is admitted before a more urgent one.
  *   C2  No more sequences run than a step may have tokens, so a step holds one token of each: a sequence that has one
- *       token to go is in every plan, however long other prompts are, and the most urgent prompt always moves.
+ *       token to go is in every plan, however long other prompts are, and the most urgent prompt moves in each, or its next
+ *       page is computed in it.
  *   C3  A plan stays within max_tokens and max_sequences.
- *   C4  Admission takes pages for all tokens known by then and leaves one free page for each sequence that runs.
+ *   C4  Admission takes pages for all tokens known by then and leaves one page, free or idle, for each sequence that runs.
  *   C5  Who needs a page and finds none preempts the least urgent sequence that runs, which may be itself. Admission
  *       preempts strictly lower priorities only, and only if that makes enough room. So the most urgent sequence is never
  *       preempted, and since any one sequence fits alone (scheduler_add refuses it otherwise) each one ends.
- *   C6  The sum of page references is the sum of page_count over what runs. */
+ *   C6  The references of a page are the tables of running sequences that hold it, those that are about to copy from it, and
+ *       the prefix cache's. Only full pages, whose tokens are all computed, are in two tables or in the cache. */
 #ifndef BACKPLANE_ENGINE_SCHEDULER_H
 #define BACKPLANE_ENGINE_SCHEDULER_H
 
@@ -29,12 +39,15 @@ typedef struct scheduler_limits {
     uint32_t max_sequences, max_tokens; /* of one step */
     uint32_t page_tokens, page_count;
     uint32_t queue_limit;               /* sequences beyond max_sequences that may be here at once */
+    bool share_prefixes;                /* keep a prefix cache */
+    bool copy_pages;                    /* entries may ask for copies; else hits are whole pages */
 } scheduler_limits;
 
 typedef struct plan_entry {
     sequence *sequence;
     uint32_t start, count; /* tokens start … start + count - 1 */
     bool row;              /* the last of them wants output */
+    int32_t copy_from, copy_to; /* pages: what is to be copied before the step; -1 is nothing */
     /* Filled before commit: */
     bool failed;           /* the step did not run for this entry: nothing was computed */
     bool over;             /* the sequence ends here */
@@ -48,8 +61,9 @@ typedef struct plan {
 } plan;
 
 typedef struct scheduler_counts {
-    uint32_t running, waiting, pages_used, pages_total;
-    uint64_t preemptions;
+    uint32_t running, waiting, pages_used, pages_total; /* used: held by sequences */
+    uint32_t pages_cached;                              /* registered and held by none */
+    uint64_t preemptions, hit_tokens;                   /* hits: tokens that were found instead of computed */
 } scheduler_counts;
 
 typedef struct scheduler scheduler;
@@ -80,8 +94,9 @@ bool scheduler_idle(const scheduler *s);             /* nothing runs or waits */
 uint64_t scheduler_next_deadline(const scheduler *s); /* UINT64_MAX where there is none */
 scheduler_counts scheduler_count(const scheduler *s);
 
-/* For tests: page references of one page, and what runs in order of urgency. */
+/* For tests: references of one page, whether one of them is the cache's, and what runs in order of urgency. */
 uint32_t scheduler_page_references(const scheduler *s, int32_t page);
+bool scheduler_page_registered(const scheduler *s, int32_t page);
 const sequence *scheduler_running(const scheduler *s, uint32_t index);
 
 #endif

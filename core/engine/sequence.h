@@ -10,10 +10,11 @@
  * Invariants:
  *   S1  prompt_count <= token_count <= token_limit; tokens[] holds the prompt and then what was sampled, and never changes.
  *   S2  computed < token_count while WAITING or RUNNING: the last token's row is what the next token is sampled from.
- *   S3  computed = 0 and page_count = 0 unless RUNNING.
+ *   S3  computed = 0, page_count = 0, registered = 0 and copy_from = -1 unless RUNNING.
  *   S4  While RUNNING the pages cover tokens 0 … token_count - 1 at the time of admission, and every computed token.
- *   S5  A sequence that is preempted computes its sampled tokens again as if they were prompt. Nothing else of the request
- *       changes: sampler, text and events stand outside.
+ *   S5  A sequence that is preempted computes its sampled tokens again as if they were prompt, or finds them in the prefix
+ *       cache. Nothing else of the request changes: sampler, text and events stand outside.
+ *   S6  Pages 0 … registered - 1 are registered and shared; it writes to later ones only. registered * page_tokens <= computed.
  *
  * The scheduler changes everything here but `cancelled`, which any thread may set. */
 #ifndef BACKPLANE_ENGINE_SEQUENCE_H
@@ -39,12 +40,15 @@ struct sequence {
     sequence_cause cause;
     uint64_t admitted_at; /* first admission; 0 before it */
     uint32_t preemptions;
+    uint32_t cached;      /* tokens of the prompt that were not computed because the prefix cache had them */
 
     int32_t *tokens;      /* [token_limit], the owner's */
     uint32_t token_count, token_limit, prompt_count;
     uint32_t computed;    /* tokens 0 … computed - 1 have their K and V in the pages */
     int32_t *pages;       /* room for every page of token_limit tokens, the owner's */
-    uint32_t page_count;
+    uint32_t page_count, registered;
+    int32_t copy_from;    /* before its first step: the page whose K and V pages[registered] begins with; -1 is none */
+    const char *salt;     /* prefixes are shared under one salt only; NULL is the empty one; the owner's */
 
     sequence *next;       /* of the waiting, or of a list of ended sequences */
 };

@@ -18,8 +18,10 @@ bp_status step_init(step *s, const loaded *l, bp_error *error)
     s->context = calloc(limits->max_seqs, sizeof *s->context);
     s->pages = calloc(limits->max_seqs, stride * sizeof *s->pages);
     s->rows = calloc(limits->max_rows, sizeof *s->rows);
+    s->copy_from = calloc(limits->max_seqs, sizeof *s->copy_from);
+    s->copy_to = calloc(limits->max_seqs, sizeof *s->copy_to);
     s->output = calloc(limits->max_rows, l->output_width * sizeof *s->output);
-    if (s->tokens && s->positions && s->first && s->context && s->pages && s->rows && s->output)
+    if (s->tokens && s->positions && s->first && s->context && s->pages && s->rows && s->copy_from && s->copy_to && s->output)
         return BP_OK;
     step_clear(s);
     return error_set(error, BP_ENOMEM, "no memory for steps of %u tokens and %u rows", limits->max_tokens, limits->max_rows);
@@ -33,6 +35,8 @@ void step_clear(step *s)
     free(s->context);
     free(s->pages);
     free(s->rows);
+    free(s->copy_from);
+    free(s->copy_to);
     free(s->output);
     *s = (step){0};
 }
@@ -72,6 +76,21 @@ static bp_batch build_batch(step *s, const plan_entry *entries, uint32_t count)
     return b;
 }
 
+/* Pages that are shared so far and are written to from this step on. Copying them twice does no harm. */
+static bp_status copy_pages(step *s, const plan_entry *entries, uint32_t count, bp_error *error)
+{
+    uint32_t copies = 0;
+    for (uint32_t i = 0; i < count; i++) {
+        if (entries[i].copy_from < 0)
+            continue;
+        s->copy_from[copies] = entries[i].copy_from;
+        s->copy_to[copies++] = entries[i].copy_to;
+    }
+    if (copies == 0)
+        return BP_OK;
+    return s->loaded->backend->ops->copy_pages(s->loaded->model, s->copy_from, s->copy_to, copies, error);
+}
+
 static bp_status run_batch(step *s, const bp_batch *batch, bp_error *error)
 {
     const bp_backend_ops *ops = s->loaded->backend->ops;
@@ -106,7 +125,9 @@ bp_status step_execute(step *s, plan_entry *entries, uint32_t count, bp_error *e
 {
     bp_error why = {0};
     bp_batch batch = build_batch(s, entries, count);
-    bp_status status = run_batch(s, &batch, &why);
+    bp_status status = copy_pages(s, entries, count, &why);
+    if (status == BP_OK)
+        status = run_batch(s, &batch, &why);
     if (model_damaged(s->loaded->file))
         return error_set(error, BP_EIO, "its file %s changed while it was in use", s->loaded->config->file);
     if (status == BP_OK) {

@@ -47,6 +47,7 @@ typedef struct config_model {
     uint32_t page_tokens;
     int64_t kv_tokens;         /* tokens that all sequences together may cache; CONFIG_AUTO: kv_memory's, or the engine's own */
     uint64_t kv_memory;        /* bytes of the same; 0: from kv_tokens */
+    uint8_t prefix_cache;      /* keep the pages of what was computed, for requests that begin alike */
     int64_t queue_limit;       /* requests that may wait */
     int64_t max_tokens;        /* of an answer, where a request names none; 0: as many as fit */
     double temperature, top_p, min_p, typical_p, repetition_penalty, frequency_penalty, presence_penalty;

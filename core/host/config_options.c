@@ -34,6 +34,8 @@ const bp_option config_model_options[] = {
      MODEL(kv_tokens),
      .help = "Tokens that all sequences together may have cached; auto is four full contexts, or max_batch if that is fewer."},
     {.name = "kv_memory", .type = BP_OPTION_SIZE, MODEL(kv_memory), .help = "The same limit in bytes, instead of kv_tokens."},
+    {.name = "prefix_cache", .type = BP_OPTION_BOOL, .fallback = "true", MODEL(prefix_cache),
+     .help = "Keep pages that no request holds any more until they are needed, so that prompts which begin alike are computed once."},
     {.name = "queue_limit", .type = BP_OPTION_INT, .fallback = "256", .min = 0, .max = 1 << 20, MODEL(queue_limit),
      .help = "Requests that may wait; further ones are refused."},
     {.name = "max_tokens", .type = BP_OPTION_INT, .fallback = "0", .min = 0, .max = 1 << 24, MODEL(max_tokens),

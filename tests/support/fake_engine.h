@@ -202,7 +202,9 @@ struct bp_device {
     uint32_t most_sequences;      /* a step of more finds no memory; 0 is none */
     uint64_t step_ns;             /* what a step takes */
     const bp_model *last;         /* that had a step */
+    bool refuses_copies;
     uint64_t steps, turns, mixed, chunks, largest, widest, violations, models, refused; /* turns: steps of another than the last */
+    uint64_t tokens, copies;
 };
 
 typedef struct fake_slot {
@@ -344,6 +346,7 @@ static inline void fake_count(bp_device *d, const bp_batch *b)
     for (uint32_t s = 0; s < b->seq_count; s++)
         *(b->first[s + 1] - b->first[s] == 1 ? &one : &many) = true;
     d->steps++;
+    d->tokens += b->token_count;
     d->mixed += one && many;
     d->largest = b->token_count > d->largest ? b->token_count : d->largest;
     d->widest = b->seq_count > d->widest ? b->seq_count : d->widest;
@@ -395,9 +398,28 @@ static inline bp_status fake_wait(bp_model *m, float *out, uint64_t count, bp_er
     return BP_OK;
 }
 
+/* For devices with BP_CAP_COPY. */
+static inline bp_status fake_copy_pages(bp_model *m, const int32_t *from, const int32_t *to, uint32_t count, bp_error *error)
+{
+    bp_device *d = m->device;
+    uint32_t size = m->limits.page_tokens;
+    pthread_mutex_lock(&d->lock);
+    bool refuses = d->refuses_copies;
+    for (uint32_t i = 0; i < count && !refuses; i++) {
+        bool sound = from[i] >= 0 && to[i] >= 0 && from[i] < (int32_t)m->limits.page_count &&
+                     to[i] < (int32_t)m->limits.page_count && from[i] != to[i];
+        d->violations += !sound;
+        if (sound)
+            memcpy(m->slots + (uint32_t)to[i] * size, m->slots + (uint32_t)from[i] * size, size * sizeof *m->slots);
+        d->copies++;
+    }
+    pthread_mutex_unlock(&d->lock);
+    return refuses ? error_set(error, BP_EINTERNAL, "the copy failed") : BP_OK;
+}
+
 static const bp_backend_ops fake_ops = {.size = sizeof fake_ops, .supports = fake_supports, .compile = fake_compile,
                                         .release = fake_release, .memory = fake_memory, .submit = fake_submit,
-                                        .wait = fake_wait};
+                                        .wait = fake_wait, .copy_pages = fake_copy_pages};
 
 static inline void fake_device_open(bp_device *d)
 {

@@ -17,17 +17,22 @@ typedef struct rig {
     const bp_engine_api *api;
 } rig;
 
-static void open_rig(rig *g, engine_model model)
+static void open_able_rig(rig *g, engine_model model, uint32_t caps)
 {
     bp_error error = {0};
     fake_device_open(&g->device);
-    g->backend = (engine_backend){.name = "fake", .ops = &fake_ops, .device = &g->device};
+    g->backend = (engine_backend){.name = "fake", .ops = &fake_ops, .device = &g->device, .info.caps = caps};
     g->model = model;
     g->model.name = "a";
     g->model.file = "a";
     g->api = engine_api();
     if (engine_new(&g->backend, 1, &g->model, 1, &g->engine, &error) != BP_OK)
         fail_msg("%s", error.message);
+}
+
+static void open_rig(rig *g, engine_model model)
+{
+    open_able_rig(g, model, 0);
 }
 
 static bp_model_stats stats_of(rig *g)
@@ -276,6 +281,120 @@ static void split_steps_do_not_change_answers(void **state)
     close_rig(&g);
 }
 
+/* --- prefixes ------------------------------------------------------------------------------------------------------------- */
+
+static bp_request token_request(rig *g, const int32_t *tokens, uint32_t count, uint32_t answer)
+{
+    bp_request r = {.size = sizeof r};
+    g->api->defaults(g->engine, NULL, &r);
+    r.input = BP_INPUT_TOKENS;
+    r.tokens = tokens;
+    r.token_count = count;
+    r.max_tokens = answer;
+    r.flags = BP_REQUEST_IGNORE_EOS;
+    r.sampling.temperature = 0;
+    return r;
+}
+
+/* Asks, and checks the answer against what the model says and how much of the prompt was found. */
+static void expect_cached(rig *g, const bp_request *r, uint32_t cached)
+{
+    static fake_answer a;
+    int32_t tokens[64];
+    uint64_t computed = g->device.tokens, hits = stats_of(g).prefix_hit_tokens;
+    fake_ask(g->api, g->engine, r, &a);
+    expect_good(&a);
+    assert_int_equal(a.token_count, fake_expect(r->tokens, (uint32_t)r->token_count, r->max_tokens, true, tokens));
+    assert_memory_equal(a.tokens, tokens, a.token_count * sizeof *tokens);
+    assert_int_equal(a.usage.cached_tokens, cached);
+    assert_int_equal(stats_of(g).prefix_hit_tokens - hits, cached);
+    assert_int_equal(g->device.tokens - computed, r->token_count + r->max_tokens - 1 - cached);
+}
+
+static void prefixes_are_found_at_every_length(void **state)
+{
+    (void)state;
+    enum { LENGTH = 70, PAGE = 16 };
+    for (uint32_t copies = 0; copies < 2; copies++) {
+        rig g;
+        open_able_rig(&g, (engine_model){.page_tokens = PAGE}, copies ? BP_CAP_COPY : 0);
+        int32_t tokens[LENGTH + 8];
+        for (uint32_t i = 0; i < LENGTH + 8; i++)
+            tokens[i] = 'a' + (int32_t)(i * i % 23);
+        bp_request whole = token_request(&g, tokens, LENGTH, 30);
+        expect_cached(&g, &whole, 0);
+        expect_cached(&g, &whole, copies ? LENGTH - 1 : LENGTH / PAGE * PAGE);
+        for (uint32_t length = LENGTH - 1; length > 0; length--) {
+            int32_t other[LENGTH + 8];
+            memcpy(other, tokens, sizeof other);
+            other[length] = '!';
+            bp_request r = token_request(&g, other, LENGTH + 8, 4);
+            expect_cached(&g, &r, copies ? length : length / PAGE * PAGE);
+            bp_request begin = token_request(&g, tokens, length, 1);
+            expect_cached(&g, &begin, copies ? length - 1 : (length - 1) / PAGE * PAGE);
+        }
+        assert_int_equal(g.device.copies > 0, copies);
+        bp_request salted = whole;
+        salted.salt = "tenant";
+        expect_cached(&g, &salted, 0);
+        expect_cached(&g, &salted, copies ? LENGTH - 1 : LENGTH / PAGE * PAGE);
+        salted.salt = "";
+        expect_cached(&g, &salted, copies ? LENGTH - 1 : LENGTH / PAGE * PAGE);
+        assert_in_range(stats_of(&g).pages_cached, 8, stats_of(&g).pages_total);
+        close_rig(&g);
+    }
+}
+
+static void prefixes_are_not_kept_unless_asked(void **state)
+{
+    (void)state;
+    rig g;
+    open_rig(&g, (engine_model){.page_tokens = 16, .no_prefix_cache = true});
+    bp_request r = token_request(&g, (const int32_t[64]){'a'}, 64, 4);
+    expect_cached(&g, &r, 0);
+    expect_cached(&g, &r, 0);
+    assert_int_equal(stats_of(&g).pages_cached, 0);
+    close_rig(&g);
+}
+
+/* The answer is part of what is kept: a conversation is computed once. */
+static void the_next_turn_finds_the_last_answer(void **state)
+{
+    (void)state;
+    rig g;
+    static fake_answer a;
+    open_rig(&g, (engine_model){.page_tokens = 16});
+    int32_t tokens[128] = {0};
+    uint32_t count = 20;
+    for (uint32_t i = 0; i < count; i++)
+        tokens[i] = 'a' + (int32_t)i;
+    bp_request r = token_request(&g, tokens, count, 50);
+    fake_ask(g.api, g.engine, &r, &a);
+    expect_good(&a);
+    memcpy(tokens + count, a.tokens, a.token_count * sizeof *tokens);
+    r = token_request(&g, tokens, count + a.token_count + 10, 4);
+    expect_cached(&g, &r, (count + 50 - 1) / 16 * 16); /* the last token of an answer is never computed */
+    close_rig(&g);
+}
+
+/* A copy that fails costs its own request. */
+static void a_failed_copy_ends_its_request(void **state)
+{
+    (void)state;
+    rig g;
+    static fake_answer a;
+    open_able_rig(&g, (engine_model){.page_tokens = 16}, BP_CAP_COPY);
+    bp_request r = token_request(&g, (const int32_t[32]){'a', 'b'}, 32, 4);
+    expect_cached(&g, &r, 0);
+    g.device.refuses_copies = true;
+    fake_ask(g.api, g.engine, &r, &a);
+    assert_int_equal(a.status, BP_EINTERNAL);
+    assert_string_equal(a.message, "the copy failed");
+    g.device.refuses_copies = false;
+    expect_cached(&g, &r, 31);
+    close_rig(&g);
+}
+
 /* --- single requests ------------------------------------------------------------------------------------------------------ */
 
 static bp_request text_request(rig *g, const char *text)
@@ -487,6 +606,10 @@ int main(void)
         cmocka_unit_test(chunks_do_not_change_answers),
         cmocka_unit_test(preemption_does_not_change_answers),
         cmocka_unit_test(split_steps_do_not_change_answers),
+        cmocka_unit_test(prefixes_are_found_at_every_length),
+        cmocka_unit_test(prefixes_are_not_kept_unless_asked),
+        cmocka_unit_test(the_next_turn_finds_the_last_answer),
+        cmocka_unit_test(a_failed_copy_ends_its_request),
         cmocka_unit_test(answers_end_where_they_should),
         cmocka_unit_test(usage_tells_the_times),
         cmocka_unit_test(seeds_and_logprobs_are_kept),

@@ -2,7 +2,8 @@
  * promises of scheduler.h checked after every plan.
  *
  * A model is played whose next token is a hash of the whole context as it reads it back through the pages: a wrong page, a
- * page in two hands or a token computed twice gives other tokens than the sequence gets alone. */
+ * page in two hands or a token computed twice gives other tokens than the sequence gets alone. Every slot remembers under
+ * which salt it was computed, and nobody may read another's. */
 #include "engine/scheduler.h"
 
 #include <setjmp.h>
@@ -19,23 +20,30 @@ enum { MAX_REQUESTS = 24, MAX_LENGTH = 48, TRACES = 4000, END_TOKEN = 7 };
 typedef struct happened {
     uint64_t steps, chunks, mixed, full_steps, admitted, waited_for_pages, waited_for_places, preempted, preempted_by_priority,
         preempted_in_prefill, recomputed, expired_waiting, expired_running, cancelled_waiting, cancelled_running, removed, failed,
-        again, ended_early, ended_full, refused_queue;
+        again, ended_early, ended_full, refused_queue, hits, hits_in_prefill, hits_of_preempted, copies, twins, merged, evicted,
+        shared, alike_under_other_salt;
 } happened;
 
 typedef struct request {
     sequence sequence;
     int32_t tokens[MAX_LENGTH], pages[MAX_LENGTH];
     sequence_state before; /* of this plan */
-    uint32_t computed_before, deepest;
+    uint32_t computed_before, deepest, salt;
     bool over;             /* by its own end or by a failure */
     bool failed;
 } request;
+
+typedef struct slot {
+    int32_t token; /* computed there; -1 if none */
+    uint32_t position, salt;
+} slot;
 
 typedef struct trace {
     uint64_t random, now, hash;
     scheduler_limits limits;
     scheduler *scheduler;
-    int32_t *memory; /* [page_count * page_tokens]: the token computed there, -1 if none */
+    slot *memory; /* [page_count * page_tokens] */
+    bool registered[4 * MAX_LENGTH]; /* pages, before this plan */
     request requests[MAX_REQUESTS];
     uint32_t arrived, ended, target;
     happened *seen;
@@ -82,18 +90,32 @@ static uint32_t answer_alone(const request *r, int32_t *out)
     return count;
 }
 
-/* Computes an entry: writes its tokens to its pages, and reads the row's context back from there. */
+static slot *slot_of(trace *t, const sequence *q, uint32_t position)
+{
+    uint32_t size = t->limits.page_tokens;
+    return &t->memory[(uint32_t)q->pages[position / size] * size + position % size];
+}
+
+/* Computes an entry: writes its tokens to its pages, which nobody else holds, and reads the row's context back from there. */
 static void compute(trace *t, plan_entry *e)
 {
+    const request *r = (const request *)e->sequence;
     const sequence *q = e->sequence;
     uint32_t size = t->limits.page_tokens;
-    for (uint32_t i = e->start; i < e->start + e->count; i++)
-        t->memory[(uint32_t)q->pages[i / size] * size + i % size] = q->tokens[i];
+    if (e->copy_from >= 0)
+        memcpy(t->memory + (uint32_t)e->copy_to * size, t->memory + (uint32_t)e->copy_from * size, size * sizeof *t->memory);
+    for (uint32_t i = e->start; i < e->start + e->count; i++) {
+        assert_int_equal(scheduler_page_references(t->scheduler, q->pages[i / size]), 1);
+        *slot_of(t, q, i) = (slot){.token = q->tokens[i], .position = i, .salt = r->salt};
+    }
     if (!e->row)
         return;
     uint64_t hash = 1;
-    for (uint32_t i = 0; i < q->token_count; i++)
-        mix(&hash, (uint64_t)t->memory[(uint32_t)q->pages[i / size] * size + i % size]);
+    for (uint32_t i = 0; i < q->token_count; i++) {
+        const slot *at = slot_of(t, q, i);
+        assert_true(at->position == i && at->salt == r->salt);
+        mix(&hash, (uint64_t)at->token);
+    }
     e->token = next_token(hash);
 }
 
@@ -104,24 +126,56 @@ static uint32_t places(const trace *t)
     return t->limits.max_sequences < t->limits.max_tokens ? t->limits.max_sequences : t->limits.max_tokens;
 }
 
-/* C6, and no page in two tables. */
+/* C6, S6: only registered pages are in more than one table, and they hold what their holders' tokens say. */
 static void check_pages(trace *t)
 {
     scheduler_counts counts = scheduler_count(t->scheduler);
-    uint32_t references[4 * MAX_LENGTH] = {0}, held = 0;
+    uint32_t references[4 * MAX_LENGTH] = {0}, held = 0, cached = 0, size = t->limits.page_tokens;
     for (uint32_t i = 0; i < counts.running; i++) {
         const sequence *q = scheduler_running(t->scheduler, i);
         assert_true(q->page_count >= scheduler_pages_for(t->scheduler, q->token_count));
         assert_true(q->page_count <= scheduler_pages_for(t->scheduler, q->token_limit));
-        held += q->page_count;
-        for (uint32_t p = 0; p < q->page_count; p++)
+        assert_true(q->registered <= q->page_count && q->registered * size <= q->computed && q->computed < q->token_count);
+        for (uint32_t p = 0; p < q->page_count; p++) {
             references[q->pages[p]]++;
+            assert_int_equal(scheduler_page_registered(t->scheduler, q->pages[p]), p < q->registered);
+        }
+        for (uint32_t n = 0; n < q->registered * size; n++)
+            assert_true(slot_of(t, q, n)->token == q->tokens[n] && slot_of(t, q, n)->salt == ((const request *)q)->salt);
+        if (q->copy_from >= 0) {
+            references[q->copy_from]++;
+            assert_true(scheduler_page_registered(t->scheduler, q->copy_from));
+            assert_int_equal(q->computed / size, q->registered);
+        }
+    }
+    for (uint32_t p = 0; p < t->limits.page_count; p++) {
+        bool registered = scheduler_page_registered(t->scheduler, (int32_t)p);
+        assert_int_equal(references[p] + registered, scheduler_page_references(t->scheduler, (int32_t)p));
+        assert_true(registered || references[p] <= 1);
+        assert_true(t->limits.share_prefixes || !registered);
+        held += references[p] > 0;
+        cached += registered && references[p] == 0;
+        t->seen->shared += references[p] > 1;
+        t->seen->evicted += t->registered[p] && !registered;
     }
     assert_int_equal(held, counts.pages_used);
-    for (uint32_t p = 0; p < t->limits.page_count; p++) {
-        assert_int_equal(references[p], scheduler_page_references(t->scheduler, (int32_t)p));
-        assert_true(references[p] <= 1);
+    assert_int_equal(cached, counts.pages_cached);
+}
+
+/* A prompt may leave a step out where a more urgent entry, or a decode, completes its next page. */
+static bool page_is_coming(const trace *t, const plan *p, const sequence *q)
+{
+    uint32_t end = (q->registered + 1) * t->limits.page_tokens;
+    if (!t->limits.share_prefixes || end >= q->token_count)
+        return false;
+    for (uint32_t i = 0; i < p->count; i++) {
+        const plan_entry *e = &p->entries[i];
+        if (e->start + e->count >= end && e->sequence->registered == q->registered &&
+            ((const request *)e->sequence)->salt == ((const request *)q)->salt &&
+            memcmp(e->sequence->tokens, q->tokens, end * sizeof *q->tokens) == 0)
+            return true;
     }
+    return false;
 }
 
 /* C2, C3, and that each entry goes on where its sequence is. */
@@ -140,6 +194,10 @@ static void check_entries(trace *t, const plan *p)
         assert_true(e->count > 0 && e->start + e->count <= q->token_count);
         assert_int_equal(e->row, e->start + e->count == q->token_count);
         assert_false(e->failed || e->over);
+        assert_int_equal(e->copy_from, q->copy_from);
+        assert_true(e->copy_from < 0 || e->copy_to == q->pages[e->start / t->limits.page_tokens]);
+        t->seen->copies += e->copy_from >= 0;
+        assert_true(e->copy_from < 0 || t->limits.copy_pages);
         for (uint32_t j = 0; j < i; j++)
             assert_ptr_not_equal(p->entries[j].sequence, q);
         tokens += e->count;
@@ -166,9 +224,11 @@ static void check_entries(trace *t, const plan *p)
         single -= sequence_remaining(q) == 1;
         if (sequence_remaining(q) == 1)
             assert_int_equal(planned, 1);
+        else if (planned == 0 && page_is_coming(t, p, q))
+            t->seen->twins++;
         else
             assert_true(!gap || planned == 0);
-        gap = gap || planned < sequence_remaining(q);
+        gap = gap || (planned < sequence_remaining(q) && (planned || !page_is_coming(t, p, q)));
     }
     assert_int_equal(single, 0);
     assert_true(!gap || tokens == t->limits.max_tokens);
@@ -197,6 +257,11 @@ static void check_order(trace *t)
                 t->seen->preempted_by_priority += t->requests[j].before == SEQUENCE_WAITING;
             }
         }
+        if (came) {
+            t->seen->hits += a->sequence.computed > 0;
+            t->seen->hits_of_preempted += a->sequence.computed > 0 && a->sequence.preemptions > 0;
+        }
+        t->seen->hits_in_prefill += a->before == SEQUENCE_RUNNING && a->sequence.computed > a->computed_before;
         t->seen->admitted += came;
         t->seen->preempted += left;
         if (left) {
@@ -260,8 +325,15 @@ static void arrive(trace *t)
     q->token_limit = q->prompt_count + 1 + roll(t, room - q->prompt_count);
     q->priority = (int32_t)roll(t, 3) - 1;
     q->deadline = roll(t, 4) ? 0 : t->now + 1 + roll(t, 60);
+    r->salt = roll(t, 3);
+    q->salt = (const char *const[]){NULL, "one", "another"}[r->salt];
+    /* Often the beginning of an earlier conversation, and then something else. */
+    const request *like = t->arrived > 1 && roll(t, 3) ? &t->requests[roll(t, t->arrived - 1)] : NULL;
+    uint32_t known = like ? like->deepest > like->sequence.prompt_count ? like->deepest : like->sequence.prompt_count : 0;
+    known = known && roll(t, 2) ? 1 + roll(t, known) : known;
     for (uint32_t i = 0; i < q->prompt_count; i++)
-        r->tokens[i] = (int32_t)roll(t, 1000);
+        r->tokens[i] = i < known ? like->tokens[i] : (int32_t)roll(t, 1000);
+    t->seen->alike_under_other_salt += known && like->salt != r->salt;
     if (scheduler_add(t->scheduler, q, &error) != BP_OK)
         fail_msg("%s", error.message);
     r->before = SEQUENCE_WAITING;
@@ -313,6 +385,11 @@ static void run_entry(trace *t, plan_entry *e)
 static void round_of(trace *t)
 {
     plan p;
+    struct next_page {
+        const sequence *sequence;
+        uint32_t index;
+        int32_t page;
+    } next[MAX_REQUESTS];
     t->now += 1 + roll(t, 3);
     for (uint32_t i = roll(t, 4); i > 0; i--)
         arrive(t);
@@ -322,6 +399,8 @@ static void round_of(trace *t)
         t->requests[i].before = t->requests[i].sequence.state;
         t->requests[i].computed_before = t->requests[i].sequence.computed;
     }
+    for (uint32_t i = 0; i < t->limits.page_count; i++)
+        t->registered[i] = scheduler_page_registered(t->scheduler, (int32_t)i);
     scheduler_plan(t->scheduler, t->now, &p);
     note_end(t, p.ended);
     check_entries(t, &p);
@@ -337,7 +416,14 @@ static void round_of(trace *t)
         cancel_someone(t);
     for (uint32_t i = 0; i < t->arrived; i++)
         t->requests[i].before = t->requests[i].sequence.state;
+    for (uint32_t i = 0; i < p.count; i++) {
+        next[i] = (struct next_page){p.entries[i].sequence, p.entries[i].sequence->registered, -1};
+        next[i].page = next[i].sequence->pages[next[i].index];
+    }
     note_end(t, scheduler_commit(t->scheduler, &p));
+    for (uint32_t i = 0; i < p.count; i++)
+        if (next[i].sequence->registered > next[i].index)
+            t->seen->merged += next[i].sequence->pages[next[i].index] != next[i].page;
     mix(&t->hash, p.token_count);
 }
 
@@ -364,7 +450,7 @@ static uint64_t run_trace(uint64_t seed, happened *seen)
     t->random = seed * 0x2545f4914f6cdd1du;
     t->seen = seen;
     t->limits = (scheduler_limits){.max_sequences = 1 + roll(t, 8), .max_tokens = 1 + roll(t, 24), .page_tokens = 1 + roll(t, 6),
-                                   .queue_limit = roll(t, 12)};
+                                   .queue_limit = roll(t, 12), .share_prefixes = roll(t, 4), .copy_pages = roll(t, 4)};
     t->limits.page_count = (8 + t->limits.page_tokens) / t->limits.page_tokens + roll(t, 24);
     t->target = 4 + roll(t, MAX_REQUESTS - 4);
     t->memory = malloc(t->limits.page_count * t->limits.page_tokens * sizeof *t->memory);
@@ -399,6 +485,8 @@ static void traces_keep_every_promise(void **state)
     SHOW(preempted); SHOW(preempted_by_priority); SHOW(preempted_in_prefill); SHOW(recomputed);
     SHOW(expired_waiting); SHOW(expired_running); SHOW(cancelled_waiting); SHOW(cancelled_running); SHOW(removed);
     SHOW(failed); SHOW(again); SHOW(ended_early); SHOW(ended_full); SHOW(refused_queue);
+    SHOW(hits); SHOW(hits_in_prefill); SHOW(hits_of_preempted); SHOW(copies); SHOW(twins); SHOW(merged); SHOW(evicted);
+    SHOW(shared); SHOW(alike_under_other_salt);
 #undef SHOW
 }
 

@@ -75,7 +75,7 @@ typedef struct bp_request {
     uint32_t stop_count;
     uint32_t stop_token_count;
     const int32_t *stop_tokens;
-    const char *salt; /* NULL or a tenant's name: requests share cached prefixes only under one salt */
+    const char *salt; /* a tenant's name: requests share cached prefixes only under one salt; NULL is "" */
     uint64_t reserved[8]; /* new fields go here, so that `sampling` may grow at the end */
     bp_sampling sampling; /* stays last */
 } bp_request;
@@ -91,7 +91,9 @@ enum { BP_EVENT_START = 1, BP_EVENT_TOKEN = 2, BP_EVENT_DONE = 3, BP_EVENT_ERROR
 enum { BP_FINISH_STOP = 1, BP_FINISH_LENGTH = 2, BP_FINISH_CANCELLED = 3 };
 
 typedef struct bp_usage {
-    uint32_t prompt_tokens, completion_tokens, cached_tokens, preemptions;
+    uint32_t prompt_tokens, completion_tokens;
+    uint32_t cached_tokens; /* of the prompt, found in the prefix cache instead of computed */
+    uint32_t preemptions;
     uint64_t queued_ns, prefill_ns, decode_ns; /* prefill ends with the first token */
     uint64_t reserved[4];
 } bp_usage;
@@ -121,8 +123,10 @@ typedef struct bp_model_info {
 } bp_model_info;
 
 typedef struct bp_model_stats {
-    uint32_t size, running, waiting, pages_used, pages_total, reserved;
-    uint64_t requests, failed, prompt_tokens, completion_tokens, steps, preemptions, prefix_hit_tokens;
+    uint32_t size, running, waiting;
+    uint32_t pages_used, pages_total, pages_cached; /* held by requests; in all; kept for prefixes alone, and as good as free */
+    uint64_t requests, failed, prompt_tokens, completion_tokens, steps, preemptions;
+    uint64_t prefix_hit_tokens; /* tokens of prompts, or of preempted answers, that were found in the prefix cache */
 } bp_model_stats;
 
 /* fraction 0 … 1 and what is being done; called from the loading thread. */
