@@ -91,6 +91,19 @@ static void dtype_block(uint32_t dtype, size_t *elements, size_t *bytes)
     }
 }
 
+const uint32_t net_dtypes[NET_DTYPES] = {
+#define DTYPE_NUMBER(name, number, ...) number,
+    BP_DTYPES(DTYPE_NUMBER)
+#undef DTYPE_NUMBER
+};
+
+size_t net_block_elements(uint32_t dtype)
+{
+    size_t elements, bytes;
+    dtype_block(dtype, &elements, &bytes);
+    return elements;
+}
+
 int32_t net_raw_weight(net *n, uint32_t dtype, size_t k, size_t rows, const void *data)
 {
     size_t elements, bytes;
@@ -106,24 +119,59 @@ int32_t net_float_weight(net *n, const float *data, size_t k, size_t rows)
     return net_raw_weight(n, BP_F32, k, rows, data);
 }
 
+/* Where a block's f16 scale lies, and how large its elements are in steps of it. */
+typedef struct block_scale_place {
+    uint32_t dtype, at;
+    float steps;
+    bool minimum; /* next to it */
+    float minimum_steps;
+} block_scale_place;
+
+static const block_scale_place places[] = {
+    {BP_Q8_0, 0, 127, false, 0},      {BP_Q4_0, 0, 8, false, 0},         {BP_Q4_1, 0, 8, true, 1},
+    {BP_Q5_0, 0, 16, false, 0},       {BP_Q5_1, 0, 16, true, 1},         {BP_IQ4_NL, 0, 127, false, 0},
+    {BP_Q4_K, 0, 15 * 63, true, 63},  {BP_Q5_K, 0, 31 * 63, true, 63},   {BP_Q6_K, 208, 32 * 128, false, 0},
+    {BP_Q3_K, 108, 4 * 32, false, 0}, {BP_Q2_K, 80, 3 * 15, true, 15},
+};
+
+static void put_half(uint8_t *at, float x)
+{
+    uint16_t half = half_from_float(x);
+    memcpy(at, &half, 2);
+}
+
 /* One block: bytes at random, scales of the right size. */
 static void fill_block(net *n, uint32_t dtype, float size, uint8_t *block, size_t bytes)
 {
     float x = net_uniform(n) * size;
-    uint16_t half = dtype == BP_BF16 ? bfloat_from_float(x) : half_from_float(x);
-    if (bytes == 4) {
+    uint16_t half = bfloat_from_float(x);
+    switch (dtype) {
+    case BP_F32:
         memcpy(block, &x, 4);
-    } else if (bytes == 2) {
+        return;
+    case BP_F16:
+        put_half(block, x);
+        return;
+    case BP_BF16:
         memcpy(block, &half, 2);
-    } else {
+        return;
+    default:
         for (size_t i = 0; i < bytes; i++)
             block[i] = (uint8_t)(net_next(n) >> 13);
-        half = half_from_float(x / (dtype == BP_Q8_0 ? 127.0f : 8.0f));
-        memcpy(block, &half, 2);
-        half = half_from_float(net_uniform(n) * size);
-        if (dtype == BP_Q4_1)
-            memcpy(block + 2, &half, 2);
     }
+    if (dtype == BP_MXFP4) {
+        block[0] = (uint8_t)(118 + net_next(n) % 8);
+        return;
+    }
+    for (size_t i = 0; i < sizeof places / sizeof *places; i++) {
+        if (places[i].dtype != dtype)
+            continue;
+        put_half(block + places[i].at, x / places[i].steps);
+        if (places[i].minimum)
+            put_half(block + places[i].at + 2, net_uniform(n) * size / places[i].minimum_steps);
+        return;
+    }
+    stop("net", "a type without a place for its scale");
 }
 
 int32_t net_random_weight(net *n, uint32_t dtype, size_t k, size_t rows)

@@ -13,6 +13,15 @@
 
 enum { NET_LIMIT = 160 };
 
+/* Every weight type. */
+enum {
+#define NET_DTYPE(name, ...) NET_##name,
+    BP_DTYPES(NET_DTYPE)
+#undef NET_DTYPE
+        NET_DTYPES
+};
+extern const uint32_t net_dtypes[NET_DTYPES];
+
 typedef struct net {
     bp_weight weights[NET_LIMIT];
     bp_op ops[NET_LIMIT];
@@ -40,6 +49,8 @@ bp_program net_program(const net *n);
 
 uint32_t net_next(net *n);
 float net_uniform(net *n); /* in [-1, 1) */
+
+size_t net_block_elements(uint32_t dtype);
 
 /* Uniform data of that type, [rows][k], of about the size of a trained weight's. */
 int32_t net_random_weight(net *n, uint32_t dtype, size_t k, size_t rows);

@@ -133,7 +133,7 @@ static void malformed_programs(void **state)
 static void what_this_backend_does_not_run(void **state)
 {
     (void)state;
-    REFUSED(n.weights[Q].dtype = 12, BP_EUNSUPPORTED, "weight w has type 12, which this backend does not run");
+    REFUSED(n.weights[Q].dtype = 15, BP_EUNSUPPORTED, "weight w has type 15, which this backend does not run");
     REFUSED(n.ops[GATED].kind = BP_OP_MOE, BP_EUNSUPPORTED, "op 5 (MOE, layer -1) is not an op that this backend runs");
     REFUSED(n.ops[GATED].kind = BP_OP_ALL_REDUCE, BP_EUNSUPPORTED, "op 5 (ALL_REDUCE, layer -1)");
     REFUSED(n.ops[GATED].kind = 99, BP_EUNSUPPORTED, "op 5 (an unknown op, layer -1)");

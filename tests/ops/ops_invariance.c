@@ -116,12 +116,12 @@ static void run_in_chunks(setup how, int32_t chunk, const int32_t *its_pages, co
 
 static void chunks_threads_sets_and_pages(void **state)
 {
-    static const uint32_t dtypes[] = {BP_F32, BP_F16, BP_BF16, BP_Q8_0, BP_Q4_0, BP_Q4_1};
+    static const uint32_t dtypes[] = {BP_F32, BP_F16, BP_BF16, BP_Q8_0, BP_Q4_0, BP_Q4_1, BP_Q5_0, BP_Q5_1, BP_IQ4_NL, BP_MXFP4};
     static const int32_t chunks[] = {TOKENS, 64, 7, 1};
     int32_t isas[4];
     int count = session_isas(isas);
     (void)state;
-    for (uint32_t d = 0; d < 6; d++) {
+    for (uint32_t d = 0; d < sizeof dtypes / sizeof *dtypes; d++) {
         make_expected(dtypes[d], d % 3, 1);
         for (int i = 0; i < count; i++) {
             for (int32_t threads = 1; threads <= 3; threads++) {

@@ -16,8 +16,6 @@ static const kernels *const sets[ISA_COUNT] = {[ISA_GENERIC] = &generic_kernels,
 #endif
 };
 
-static const uint32_t dtypes[] = {BP_F32, BP_F16, BP_BF16, BP_Q8_0, BP_Q4_0, BP_Q4_1};
-
 typedef void for_isa_fn(int isa, net *random);
 
 static void each_isa(for_isa_fn *fn)
@@ -107,14 +105,14 @@ static void compare_products(int isa, net *random, uint32_t dtype, size_t k, siz
 
 static void products_of(int isa, net *random)
 {
-    static const size_t float_k[] = {1, 7, 255, 256, 257, 513}, quant_k[] = {32, 64, 96, 544};
-    for (size_t d = 0; d < sizeof dtypes / sizeof *dtypes; d++) {
-        bool quantised = weight_type_of(dtypes[d])->quantised;
-        for (size_t i = 0; i < (quantised ? 4 : 6); i++) {
-            size_t k = quantised ? quant_k[i] : float_k[i];
+    static const size_t float_k[] = {1, 7, 255, 256, 257, 513}, quant_blocks[] = {1, 2, 3, 17};
+    for (size_t d = 0; d < NET_DTYPES; d++) {
+        const weight_type *type = weight_type_of(net_dtypes[d]);
+        for (size_t i = 0; i < (type->block == 1 ? 6 : type->block == 32 ? 4 : 3); i++) {
+            size_t k = type->quantised ? quant_blocks[i] * type->block : float_k[i];
             for (size_t rows = 1; rows <= 26; rows += rows < 13 ? 1 : 6) {
                 net_end(random);
-                compare_products(isa, random, dtypes[d], k, 16 * (1 + (rows + i) % 6) - (rows % 16), rows, rows % 3 == 0);
+                compare_products(isa, random, net_dtypes[d], k, 16 * (1 + (rows + i) % 6) - (rows % 16), rows, rows % 3 == 0);
             }
         }
     }
@@ -193,9 +191,9 @@ static void row_kernels_are_equal(void **state)
 static void packed_rows_come_back(void **state)
 {
     (void)state;
-    enum { K = 96, ROWS = 13 };
-    for (size_t d = 0; d < sizeof dtypes / sizeof *dtypes; d++) {
-        const weight_type *type = weight_type_of(dtypes[d]);
+    enum { K = 768, ROWS = 13 };
+    for (size_t d = 0; d < NET_DTYPES; d++) {
+        const weight_type *type = weight_type_of(net_dtypes[d]);
         size_t row_bytes = weight_row_bytes(type, K);
         uint8_t source[ROWS * K * 4], row[K * 4], *tile = aligned_alloc(64, weight_tile_bytes(type, K));
         assert_non_null(tile);
@@ -220,7 +218,9 @@ static void expect_blocks(int isa, const float *x, size_t n)
     sets[isa]->quantise(x, n, got);
     for (size_t b = 0; b < n / QUANT_BLOCK; b++) {
         bool same = memcmp(want[b].q, got[b].q, sizeof want[b].q) == 0 && want[b].minus_8 == got[b].minus_8 &&
-                    want[b].minus_128 == got[b].minus_128 && different_bits(&want[b].scale, &got[b].scale, 1) < 0 &&
+                    want[b].minus_16 == got[b].minus_16 && want[b].minus_128 == got[b].minus_128 &&
+                    memcmp(want[b].minus_32, got[b].minus_32, sizeof want[b].minus_32) == 0 &&
+                    different_bits(&want[b].scale, &got[b].scale, 1) < 0 &&
                     different_bits(&want[b].scaled_sum, &got[b].scaled_sum, 1) < 0;
         if (!same)
             fail_msg("%s: a quantised block differs: scale %a, not %a", sets[isa]->name, got[b].scale, want[b].scale);
@@ -274,6 +274,10 @@ static void quantisation_of_special_blocks(void **state)
     generic_kernels.quantise(x, 32, &b);
     assert_true(b.scale == 1.0f && b.q[4] == -127 && b.q[5] == 2 && b.q[6] == 3 && b.q[7] == -1);
     assert_int_equal(b.minus_8, -8 * (-127 + 2 + 3 - 1));
+    assert_true(b.minus_16 == 2 * b.minus_8 && b.minus_128 == 16 * b.minus_8);
+    x[20] = 5.0f;
+    generic_kernels.quantise(x, 32, &b);
+    assert_true(b.minus_32[0] == -32 * (-127 + 2 + 3 - 1) && b.minus_32[1] == -32 * 5);
 }
 
 static double squared_error(const float *x, const int8_t *q, double scale)

@@ -2,6 +2,7 @@
  * rounding of a plain reference in double precision that shares nothing with the backend but the formats. */
 #include "kernels/half.h"
 #include "net.h"
+#include "weights.h"
 
 #include <setjmp.h>
 #include <stdarg.h>
@@ -106,6 +107,21 @@ static double half(const uint8_t *at)
     return (h & 0x8000 ? -1 : 1) * ldexp(m, (exponent ? exponent : 1) - 25);
 }
 
+/* The element of the other types by the backend's own function, which ops_blocks holds to gguf's. */
+static float dequantised(const bp_weight *w, size_t row, size_t k)
+{
+    static float elements[1024];
+    static const uint8_t *held;
+    const weight_type *type = weight_type_of(w->dtype);
+    size_t row_bytes = weight_row_bytes(type, (size_t)w->shape[0]);
+    const uint8_t *at = (const uint8_t *)w->data + row * row_bytes;
+    assert_true(w->shape[0] <= 1024);
+    if (at != held || k == 0)
+        type->dequantise(at, (size_t)w->shape[0], elements);
+    held = at;
+    return elements[k];
+}
+
 static double element(const bp_weight *w, size_t row, size_t k)
 {
     const uint8_t *data = w->data;
@@ -129,9 +145,11 @@ static double element(const bp_weight *w, size_t row, size_t k)
     case BP_Q4_1:
         b = data + block * 20;
         return half(b) * (e < 16 ? b[4 + e] & 15 : b[4 + e - 16] >> 4) + half(b + 2);
-    default:
+    case BP_F32:
         memcpy(&f, data + at * 4, 4);
         return (double)f;
+    default:
+        return (double)dequantised(w, row, k);
     }
 }
 
@@ -193,19 +211,18 @@ static int32_t uniform_table(size_t k)
     return table;
 }
 
-static const uint32_t dtypes[] = {BP_F32, BP_F16, BP_BF16, BP_Q8_0, BP_Q4_0, BP_Q4_1};
-
 /* --- ops -------------------------------------------------------------------------------------------------------------- */
 
 static void embed_reads_rows_of_every_type(void **state)
 {
     (void)state;
-    for (size_t d = 0; d < 6; d++) {
-        int32_t table = net_random_weight(&n, dtypes[d], 96, VOCABULARY), v = net_embed(&n, table);
+    for (size_t d = 0; d < NET_DTYPES; d++) {
+        size_t k = net_block_elements(net_dtypes[d]) == 256 ? 512 : 96;
+        int32_t table = net_random_weight(&n, net_dtypes[d], k, VOCABULARY), v = net_embed(&n, table);
         n.args[0].embed.scale = 2.5f;
         float *out = each_token(v);
-        for (size_t i = 0; i < TOKENS * 96; i++) {
-            double want = 2.5 * element(&n.weights[table], (size_t)tokens[i / 96], i % 96);
+        for (size_t i = 0; i < TOKENS * k; i++) {
+            double want = 2.5 * element(&n.weights[table], (size_t)tokens[i / k], i % k);
             near("EMBED", i, want, out[i], 1e-6 * (fabs(want) + 1));
         }
         free(out);
@@ -242,10 +259,11 @@ static void linear_is_the_product(void **state)
 {
     static const size_t ks[] = {32, 288, 544}, columns[] = {32, 64, 100};
     (void)state;
-    for (size_t d = 0; d < 6; d++) {
+    for (size_t d = 0; d < NET_DTYPES; d++) {
+        bool super = net_block_elements(net_dtypes[d]) == 256;
         for (size_t i = 0; i < 3; i++)
-            check_linear(dtypes[d], ks[i], columns[(i + d) % 3], (uint32_t)(i + d) % 5, i > 0, true);
-        check_linear(dtypes[d], 320, 33, BP_ACT_NONE, false, false);
+            check_linear(net_dtypes[d], super ? 256 + 256 * i : ks[i], columns[(i + d) % 3], (uint32_t)(i + d) % 5, i > 0, true);
+        check_linear(net_dtypes[d], super ? 256 : 320, 33, BP_ACT_NONE, false, false);
     }
     check_linear(BP_F32, 259, 1, BP_ACT_TANH, false, true);
     check_linear(BP_F16, 17, 47, BP_ACT_SILU, true, true);
@@ -255,7 +273,8 @@ static void gated_is_the_product_of_products(void **state)
 {
     (void)state;
     for (uint32_t activation = BP_ACT_NONE; activation <= BP_ACT_TANH; activation++) {
-        uint32_t dtype = dtypes[activation + 1];
+        static const uint32_t dtypes[] = {BP_F16, BP_BF16, BP_Q8_0, BP_Q4_0, BP_Q4_1};
+        uint32_t dtype = dtypes[activation];
         int32_t table = whole_table(64), gate = net_random_weight(&n, dtype, 64, 96),
                 up = net_random_weight(&n, BP_Q4_1, 64, 96);
         float *out = each_token(net_gated(&n, net_embed(&n, table), gate, up, activation));

@@ -47,15 +47,20 @@ static void quantise_block(const float *x, float peak, quant_block *block)
         memcpy(t, other_t, sizeof t);
         memcpy(q, other_q, sizeof q);
     }
-    int32_t sum = 0;
+    int32_t sums[2] = {0}, sum;
     for (size_t i = 0; i < QUANT_BLOCK; i++) {
         block->q[i] = (int8_t)q[i];
-        sum += block->q[i];
+        sums[i / 16] += block->q[i];
     }
+    sum = sums[0] + sums[1];
     block->scale = dot_block(t, q) / dot_block(q, q) * (peak / steps);
     block->scaled_sum = block->scale * (float)sum;
     block->minus_8 = -8 * sum;
+    block->minus_16 = -16 * sum;
     block->minus_128 = -128 * sum;
+    block->minus_32[0] = -32 * sums[0];
+    block->minus_32[1] = -32 * sums[1];
+    block->reserved = 0;
 }
 
 void generic_quantise(const float *x, size_t n, quant_block *blocks)

@@ -6,9 +6,7 @@
  * Packed weights. N rows are grouped in tiles of 16 output columns, padded with zero rows; a tile is contiguous:
  *   F32          [K][16] float
  *   F16, BF16    [K][16] 16-bit
- *   Q8_0         [K/32][8][16][4] bytes, weight + 128, quad-major; then [K/32][16] f16 scales
- *   Q4_0         [K/32][4][16][4] bytes, low nibble element 4j+b, high nibble element 16+4j+b; then [K/32][16] f16 scales
- *   Q4_1         as Q4_0; then [K/32]{[16] f16 scales, [16] f16 minima}
+ *   the others   as blocks.h says
  * and its size is rounded up to 64 bytes.
  *
  * Cache pages. Of one kv head: K is [page_tokens/16][head_dim][16], so that scores run along positions; V is
@@ -31,13 +29,16 @@ enum {
 /* A block of activations is tried in two steps: its peak is 127 of them, or 126, whose squares are larger by this. */
 #define QUANT_COARSER ((127.0f / 126.0f) * (127.0f / 126.0f))
 
-/* One block of 32 quantised activations. The two products are what the u8 forms of the weights subtract. */
+/* One block of 32 quantised activations, a cache line. The products are what the u8 forms of the weights subtract. */
 typedef struct quant_block {
     int8_t q[QUANT_BLOCK];
     float scale;
     float scaled_sum;  /* scale * sum of q */
-    int32_t minus_8;   /* -8 * sum of q */
-    int32_t minus_128; /* -128 * sum of q */
+    int32_t minus_8;     /* -8 * sum of q */
+    int32_t minus_16;    /* -16 * sum of q */
+    int32_t minus_128;   /* -128 * sum of q */
+    int32_t minus_32[2]; /* -32 * sum of the first 16 q, and of the last */
+    int32_t reserved;
 } quant_block;
 
 typedef struct matmul_input {
@@ -94,8 +95,9 @@ typedef struct kernels {
 
 extern const kernels generic_kernels, avx2_kernels, avx512_kernels;
 
-matmul_fn generic_f32, generic_f16, generic_bf16, generic_q8_0, generic_q4_0, generic_q4_1;
-matmul_fn avx2_f32, avx2_f16, avx2_bf16, avx2_q8_0, avx2_q4_0, avx2_q4_1;
-matmul_fn avx512_f32, avx512_f16, avx512_bf16, avx512_q8_0, avx512_q4_0, avx512_q4_1;
+/* Of floating-point weights; those of blocks are declared in blocks.h. */
+matmul_fn generic_f32, generic_f16, generic_bf16;
+matmul_fn avx2_f32, avx2_f16, avx2_bf16;
+matmul_fn avx512_f32, avx512_f16, avx512_bf16;
 
 #endif

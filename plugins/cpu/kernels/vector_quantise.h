@@ -46,13 +46,17 @@ static void quantise_block(const float *from, quant_block *block)
     grid best = grid_better(&coarse, &fine);
     float product = v_sum(v_fma(best.t[1], best.q[1], v_mul(best.t[0], best.q[0])));
     float squares = v_sum(v_fma(best.q[1], best.q[1], v_mul(best.q[0], best.q[0])));
-    int32_t sum = (int32_t)v_sum(v_add(best.q[0], best.q[1]));
+    int32_t first = (int32_t)v_sum(best.q[0]), last = (int32_t)v_sum(best.q[1]), sum = first + last;
     v_store_i8(block->q, best.q[0]);
     v_store_i8(block->q + 16, best.q[1]);
     block->scale = product / squares * (peak / steps);
     block->scaled_sum = block->scale * (float)sum;
     block->minus_8 = -8 * sum;
+    block->minus_16 = -16 * sum;
     block->minus_128 = -128 * sum;
+    block->minus_32[0] = -32 * first;
+    block->minus_32[1] = -32 * last;
+    block->reserved = 0;
 }
 
 static void quantise(const float *x, size_t n, quant_block *blocks)
