@@ -52,10 +52,11 @@ void run_embed(bp_model *model, const step *s, pool *threads, size_t worker)
 {
     const value *out = &model->values[s->op.out[0]];
     const weight *w = &model->weights[s->op.weight[0]];
+    const int32_t *index = s->op.flags & BP_EMBED_POSITION ? model->batch.position : model->batch.token;
     float *data = (float *)(void *)worker_scratch(model, worker);
     FOR_CLAIMED_ROWS(row, value_rows(model, out), threads)
     {
-        w->type->dequantise(source_row(w, (size_t)model->batch.token[row], (uint8_t *)(data + out->stride)), w->k, data);
+        w->type->dequantise(source_row(w, (size_t)index[row], (uint8_t *)(data + out->stride)), w->k, data);
         model->device->kernels->scale(data, s->args.embed.scale, out->width, data);
         value_put(model, out, row, 0, out->width, data);
     }

@@ -152,8 +152,11 @@ static bp_status check_embed(const checker *c)
     int32_t out = c->op->out[0];
     if (out < 0 || (uint32_t)out >= c->program->value_count)
         return wrong(c, BP_EINVAL, "writes value %d, which does not exist", out);
+    if (c->op->flags & ~BP_EMBED_POSITION)
+        return wrong(c, BP_EUNSUPPORTED, "has unknown flags");
     uint32_t width = c->program->values[out].width;
-    CHECK(check_matrix(c, c->op->weight[0], true, c->program->vocab_size, width));
+    uint32_t rows = c->op->flags ? c->program->max_context : c->program->vocab_size;
+    CHECK(check_matrix(c, c->op->weight[0], true, rows, width));
     return check_out(c, 0, true, width, BP_ROWS_TOKENS);
 }
 

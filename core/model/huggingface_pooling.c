@@ -1,0 +1,100 @@
+/* huggingface_pooling: modules.json of sentence-transformers: how the rows of a text become one vector, and how long a text
+ * may be. A folder without one means what sentence-transformers makes of it: the mean of the rows, as it is. */
+#include "model/huggingface_parts.h"
+
+#include <inttypes.h>
+#include <stdio.h>
+#include <string.h>
+
+/* GGUF's numbers of pooling_type. */
+enum { POOLING_MEAN = 1, POOLING_CLS = 2, POOLING_LAST = 3 };
+
+static const struct { const char *key; uint32_t pooling; } modes[] = {
+    {"pooling_mode_mean_tokens", POOLING_MEAN},
+    {"pooling_mode_cls_token", POOLING_CLS},
+    {"pooling_mode_lasttoken", POOLING_LAST},
+};
+
+static uint32_t known_mode(const char *key)
+{
+    for (size_t i = 0; i < sizeof modes / sizeof *modes; i++)
+        if (strcmp(modes[i].key, key) == 0)
+            return modes[i].pooling;
+    return 0;
+}
+
+static uint32_t read_pooling(hf_folder *f, const char *folder)
+{
+    char file[300];
+    uint32_t pooling = 0;
+    snprintf(file, sizeof file, "%s%sconfig.json", folder, *folder ? "/" : "");
+    json_t *config = hf_read_json(f, file, true), *value;
+    const char *key;
+    json_object_foreach(config, key, value) {
+        if (strncmp(key, "pooling_mode_", 13) != 0 || !json_is_true(value))
+            continue;
+        if (pooling || !known_mode(key))
+            hf_fail(f, BP_EUNSUPPORTED, file, "\"%.60s\" is on; this build knows one of mean, cls and last token", key);
+        pooling = known_mode(key);
+    }
+    if (config && !pooling)
+        hf_fail(f, BP_EUNSUPPORTED, file, "no kind of pooling is on that this build knows: mean, cls, last token");
+    json_decref(config);
+    return pooling;
+}
+
+static bool ends_with(const char *text, const char *end)
+{
+    size_t length = strlen(text), tail = strlen(end);
+    return length >= tail && strcmp(text + length - tail, end) == 0;
+}
+
+static void read_module(hf_folder *f, const json_t *module, size_t index, uint32_t *pooling, bool *normalise)
+{
+    const char *type = json_string_value(json_object_get(module, "type"));
+    const char *path = json_string_value(json_object_get(module, "path"));
+    if (!type || !path || strlen(path) > 200 || *path == '/' || strstr(path, ".."))
+        hf_fail(f, BP_EINVAL, "modules.json", "module %zu has no type, or no path inside this folder", index);
+    else if (ends_with(type, ".Transformer") && index == 0)
+        return;
+    else if (ends_with(type, ".Pooling") && index == 1)
+        *pooling = read_pooling(f, path);
+    else if (ends_with(type, ".Normalize") && index == 2)
+        *normalise = true;
+    else
+        hf_fail(f, BP_EUNSUPPORTED, "modules.json",
+                "module %zu is \"%.100s\"; this build knows a Transformer, then Pooling, then Normalize", index, type);
+}
+
+/* The least of what config.json and sentence_bert_config.json allow. */
+static void put_context(hf_folder *f)
+{
+    const json_t *positions = json_object_get(f->config, "max_position_embeddings");
+    json_t *sentences = hf_read_json(f, "sentence_bert_config.json", false);
+    const json_t *length = json_object_get(sentences, "max_seq_length");
+    json_int_t context = json_integer_value(positions);
+    if (context < 1 || context > INT32_MAX)
+        hf_fail(f, BP_EINVAL, "config.json", "\"max_position_embeddings\" is missing or no length");
+    if (json_is_integer(length) && json_integer_value(length) >= 1 && json_integer_value(length) < context)
+        context = json_integer_value(length);
+    if (json_is_true(json_object_get(sentences, "do_lower_case")))
+        hf_fail(f, BP_EUNSUPPORTED, "sentence_bert_config.json",
+                "\"do_lower_case\" is true; this build lowers case where tokenizer.json asks for it");
+    json_decref(sentences);
+    hf_put_u32(f, "context_length", (uint32_t)context);
+}
+
+void hf_put_pooling(hf_folder *f)
+{
+    uint32_t pooling = POOLING_MEAN;
+    bool normalise = false;
+    json_t *modules = hf_read_json(f, "modules.json", false);
+    if (modules && json_array_size(modules) < 2)
+        hf_fail(f, BP_EUNSUPPORTED, "modules.json", "it is no list of a Transformer and what follows it");
+    for (size_t i = 0; i < json_array_size(modules); i++)
+        read_module(f, json_array_get(modules, i), i, &pooling, &normalise);
+    json_decref(modules);
+    hf_put_u32(f, "pooling_type", pooling);
+    hf_put_bool(f, "pooling_normalize", normalise);
+    put_context(f);
+}
