@@ -60,7 +60,12 @@ static void print_model(const model_file *model, uint32_t context)
     const char *template = model_chat_template(model);
     uint64_t kv = model_kv_bytes_per_token(model, 0);
     printf("name            %s\n", s->name[0] ? s->name : "(none)");
-    printf("architecture    %s, GGUF v%" PRIu32 "\n", s->architecture, gguf_version(model_gguf(model)));
+    uint32_t version = gguf_version(model_gguf(model));
+    printf("architecture    %s, ", s->architecture);
+    if (version)
+        printf("GGUF v%" PRIu32 "\n", version);
+    else
+        puts("a Hugging Face folder");
     printf("parameters      %.1f million in %.1f MiB, mostly %s\n", (double)s->parameters / 1e6, mebibytes(s->file_bytes),
            s->weight_type);
     printf("layers          %" PRIu32 ", %" PRIu32 " wide, feed-forward %" PRIu32 "\n", s->layers, s->width, s->ffn_width);

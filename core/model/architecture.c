@@ -5,8 +5,9 @@
 /* llama.cpp's converter interleaves the rows of llama's Q and K, so that a rotation's pair are neighbours. */
 static const architecture table[] = {
     {"llama", BP_ROPE_NORMAL, decoder_build},
+    {"bert", BP_ROPE_NONE, bert_build},
 };
-static const char *const names[] = {"llama", NULL};
+static const char *const names[] = {"llama", "bert", NULL};
 _Static_assert(sizeof names / sizeof *names == sizeof table / sizeof *table + 1, "every architecture is named");
 
 const architecture *architecture_find(gguf_string name)

@@ -29,5 +29,6 @@ struct architecture {
 const architecture *architecture_find(gguf_string name); /* NULL if there is none */
 
 bp_status decoder_build(const architecture_job *job, bp_error *error);
+bp_status bert_build(const architecture_job *job, bp_error *error);
 
 #endif

@@ -170,24 +170,28 @@ static int compare_entries(const void *a, const void *b)
     return gguf_compare(x.bytes, x.length, y.bytes, y.length);
 }
 
-static bp_status read_entries(gguf *g, cursor *c, bp_error *error)
+bp_status gguf_sort_keys(gguf *g, bp_error *error)
 {
-    g->entries = arena_array(g->memory, g->entry_count + 1, sizeof *g->entries);
     g->by_key = arena_array(g->memory, g->entry_count + 1, sizeof *g->by_key);
-    if (!g->entries || !g->by_key)
+    if (!g->by_key)
         return out_of_memory(error);
-    for (uint64_t i = 0; i < g->entry_count; i++) {
-        bp_status status = read_entry(g, c, i, error);
-        if (status != BP_OK)
-            return status;
+    for (uint64_t i = 0; i < g->entry_count; i++)
         g->by_key[i] = &g->entries[i];
-    }
     qsort(g->by_key, g->entry_count, sizeof *g->by_key, compare_entries);
     for (uint64_t i = 1; i < g->entry_count; i++)
         if (compare_entries(&g->by_key[i - 1], &g->by_key[i]) == 0)
             return error_set(error, BP_EINVAL, "there are two keys \"%.*s\"", for_message(g->by_key[i]->name),
                              g->by_key[i]->name.bytes);
     return BP_OK;
+}
+
+static bp_status read_entries(gguf *g, cursor *c, bp_error *error)
+{
+    g->entries = arena_array(g->memory, g->entry_count + 1, sizeof *g->entries);
+    bp_status status = g->entries ? BP_OK : out_of_memory(error);
+    for (uint64_t i = 0; i < g->entry_count && status == BP_OK; i++)
+        status = read_entry(g, c, i, error);
+    return status == BP_OK ? gguf_sort_keys(g, error) : status;
 }
 
 /* --- tensors ---------------------------------------------------------------------------------------------------------- */
@@ -296,17 +300,13 @@ static bp_status place_tensors(gguf *g, uint64_t begin, const uint64_t *offsets,
     return BP_OK;
 }
 
-/* Sorts the tensors by place for the one check and by name for good. */
-static bp_status sort_tensors(gguf *g, bp_error *error)
+bp_status gguf_sort_tensors(gguf *g, bp_error *error)
 {
-    const bp_weight **order = g->by_name;
+    const bp_weight **order = g->by_name = arena_array(g->memory, g->tensor_count + 1, sizeof *g->by_name);
+    if (!order)
+        return out_of_memory(error);
     for (uint64_t i = 0; i < g->tensor_count; i++)
         order[i] = &g->tensors[i];
-    qsort(order, g->tensor_count, sizeof *order, compare_places);
-    for (uint64_t i = 1; i < g->tensor_count; i++)
-        if ((uintptr_t)order[i]->data - (uintptr_t)order[i - 1]->data < order[i - 1]->bytes)
-            return error_set(error, BP_EINVAL, "the data of the tensors \"%s\" and \"%s\" overlap", order[i - 1]->name,
-                             order[i]->name);
     qsort(order, g->tensor_count, sizeof *order, compare_tensors);
     for (uint64_t i = 1; i < g->tensor_count; i++)
         if (compare_tensors(&order[i - 1], &order[i]) == 0)
@@ -314,18 +314,35 @@ static bp_status sort_tensors(gguf *g, bp_error *error)
     return BP_OK;
 }
 
+static bp_status check_places(const gguf *g, bp_error *error)
+{
+    const bp_weight **order = calloc(g->tensor_count + 1, sizeof *order);
+    bp_status status = order ? BP_OK : out_of_memory(error);
+    for (uint64_t i = 0; i < g->tensor_count && order; i++)
+        order[i] = &g->tensors[i];
+    if (order)
+        qsort(order, g->tensor_count, sizeof *order, compare_places);
+    for (uint64_t i = 1; i < g->tensor_count && status == BP_OK; i++)
+        if ((uintptr_t)order[i]->data - (uintptr_t)order[i - 1]->data < order[i - 1]->bytes)
+            status = error_set(error, BP_EINVAL, "the data of the tensors \"%s\" and \"%s\" overlap", order[i - 1]->name,
+                               order[i]->name);
+    free(order);
+    return status;
+}
+
 static bp_status read_tensors(gguf *g, cursor *c, bp_error *error)
 {
     g->tensors = arena_array(g->memory, g->tensor_count + 1, sizeof *g->tensors);
-    g->by_name = arena_array(g->memory, g->tensor_count + 1, sizeof *g->by_name);
     uint64_t *offsets = calloc(g->tensor_count + 1, sizeof *offsets);
-    bp_status status = g->tensors && g->by_name && offsets ? BP_OK : out_of_memory(error);
+    bp_status status = g->tensors && offsets ? BP_OK : out_of_memory(error);
     for (uint64_t i = 0; i < g->tensor_count && status == BP_OK; i++)
         status = read_tensor(g, c, i, offsets, error);
     if (status == BP_OK)
         status = place_tensors(g, c->at, offsets, error);
     free(offsets);
-    return status == BP_OK ? sort_tensors(g, error) : status;
+    if (status == BP_OK)
+        status = check_places(g, error);
+    return status == BP_OK ? gguf_sort_tensors(g, error) : status;
 }
 
 /* --- the whole -------------------------------------------------------------------------------------------------------- */
@@ -359,8 +376,8 @@ static bp_status read_header(gguf *g, cursor *c, bp_error *error)
 bp_status gguf_parse(const void *data, uint64_t bytes, const char *name, gguf **out, bp_error *error)
 {
     gguf *g = calloc(1, sizeof *g);
-    if (!g || !(g->memory = arena_new())) {
-        free(g);
+    if (!g || !(g->memory = arena_new()) || !(g->maps = arena_array(g->memory, 1, sizeof *g->maps))) {
+        gguf_close(g);
         return error_set(error, BP_ENOMEM, "no memory to open %s", name);
     }
     g->data = data;
@@ -394,7 +411,7 @@ bp_status gguf_open(const char *path, unsigned mapping_flags, gguf **out, bp_err
         mapping_close(map);
         return status;
     }
-    g->map = map;
+    g->maps[g->map_count++] = map;
     *out = g;
     return BP_OK;
 }
@@ -403,7 +420,8 @@ void gguf_close(gguf *g)
 {
     if (!g)
         return;
+    for (uint32_t i = 0; i < g->map_count; i++)
+        mapping_close(g->maps[i]);
     arena_free(g->memory);
-    mapping_close(g->map);
     free(g);
 }

@@ -1,9 +1,12 @@
-/* gguf: a reader for GGUF v2 and v3 files (ggml/docs/gguf.md) that trusts nothing in them.
+/* gguf: a model's keys and tensors under GGUF's names, and a reader for GGUF v2 and v3 files (ggml/docs/gguf.md) that trusts
+ * nothing in them.
  *
  * Opening checks the whole header: every count, length, type, offset and product, before any of it is used; afterwards
  * every key and tensor has a name of its own, and every tensor's data lies inside the file and overlaps no other's.
  * Opening takes time and memory in proportion to the header, whatever is in it. Strings are borrowed from the file and
- * not NUL-terminated there. Immutable once open; any thread. */
+ * not NUL-terminated there. Immutable once open; any thread.
+ *
+ * What is in other files comes as such a table too (huggingface.h), so that an architecture is written once. */
 #ifndef BACKPLANE_MODEL_GGUF_H
 #define BACKPLANE_MODEL_GGUF_H
 
@@ -28,10 +31,10 @@ bp_status gguf_open(const char *path, unsigned mapping_flags, gguf **out, bp_err
 /* The same from memory that outlives it; for tests and fuzzing. */
 bp_status gguf_parse(const void *data, uint64_t bytes, const char *name, gguf **out, bp_error *error);
 void gguf_close(gguf *g); /* NULL is fine */
-const mapping *gguf_mapping(const gguf *g); /* NULL after gguf_parse */
-uint64_t gguf_size(const gguf *g);          /* bytes of the file */
+bool gguf_damaged(const gguf *g);  /* a file changed under its map */
+uint64_t gguf_size(const gguf *g); /* bytes of the files */
 
-uint32_t gguf_version(const gguf *g);
+uint32_t gguf_version(const gguf *g); /* 0: not from a GGUF file */
 uint64_t gguf_key_count(const gguf *g);
 gguf_string gguf_key(const gguf *g, uint64_t index, uint32_t *type, uint32_t *element_type, uint64_t *count);
 

@@ -1,4 +1,4 @@
-/* What gguf.c (opening) and gguf_values.c (look-ups) share. */
+/* What gguf.c (opening), gguf_values.c (look-ups) and gguf_table.c (tables from other files) share. */
 #ifndef BACKPLANE_MODEL_GGUF_PARTS_H
 #define BACKPLANE_MODEL_GGUF_PARTS_H
 
@@ -15,8 +15,9 @@ typedef struct gguf_entry {
 
 struct gguf {
     arena *memory;
-    mapping *map; /* NULL when parsed from memory */
-    const unsigned char *data;
+    mapping **maps; /* [map_count], none when parsed from memory */
+    uint32_t map_count;
+    const unsigned char *data; /* of a GGUF file */
     uint64_t size;
     uint32_t version;
     uint64_t entry_count, tensor_count;
@@ -32,5 +33,8 @@ uint32_t gguf_type_bytes(uint32_t type);                          /* of numbers 
 /* An order of names, shorter ones first: it only has to be one. */
 int gguf_compare(const char *a, uint64_t a_length, const char *b, uint64_t b_length);
 uint64_t gguf_little_endian(const unsigned char *bytes, uint32_t count);
+/* Sort keys and tensors by name; two of one name are BP_EINVAL. */
+bp_status gguf_sort_keys(gguf *g, bp_error *error);
+bp_status gguf_sort_tensors(gguf *g, bp_error *error);
 
 #endif

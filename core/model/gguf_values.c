@@ -178,9 +178,12 @@ bp_status gguf_numbers(const gguf *g, const char *key, bool *present, uint32_t *
 
 /* --- the rest --------------------------------------------------------------------------------------------------------- */
 
-const mapping *gguf_mapping(const gguf *g)
+bool gguf_damaged(const gguf *g)
 {
-    return g->map;
+    for (uint32_t i = 0; i < g->map_count; i++)
+        if (mapping_damaged(g->maps[i]))
+            return true;
+    return false;
 }
 
 uint64_t gguf_size(const gguf *g)

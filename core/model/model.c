@@ -4,6 +4,7 @@
 #include "base/error.h"
 #include "model/architecture.h"
 #include "model/dtype.h"
+#include "model/huggingface.h"
 #include "model/vocabulary.h"
 
 #include <backplane/backend.h>
@@ -113,7 +114,8 @@ bp_status model_open(const char *path, const model_options *options, model_file 
 {
     gguf *file = NULL;
     model_file *m = NULL;
-    bp_status status = gguf_open(path, options->mapping_flags, &file, error);
+    bool folder = huggingface_is_folder(path);
+    bp_status status = (folder ? huggingface_open : gguf_open)(path, options->mapping_flags, &file, error);
     if (status != BP_OK)
         return status;
     if ((status = model_from_gguf(file, path, options, &m, error)) != BP_OK) {
@@ -166,8 +168,7 @@ const model_vocabulary *model_vocabulary_of(const model_file *m)
 
 bool model_damaged(const model_file *m)
 {
-    const mapping *map = gguf_mapping(m->file);
-    return map && mapping_damaged(map);
+    return gguf_damaged(m->file);
 }
 
 uint64_t model_kv_bytes_per_token(const model_file *m, uint32_t kv_dtype)

@@ -1,4 +1,4 @@
-/* model: a file on disk as a program, a tokenizer's description and a chat template.
+/* model: a file on disk, or a Hugging Face folder, as a program, a tokenizer's description and a chat template.
  *
  * A model_file owns the mapping, the program and everything the program points at; it outlives what a backend compiled
  * from it. Immutable once open; any thread. */
@@ -33,6 +33,11 @@ const gguf *model_gguf(const model_file *m);
 const char *model_chat_template(const model_file *m); /* NULL if it has none */
 bool model_damaged(const model_file *m);              /* the file changed under its mapping */
 
+typedef struct model_wordpiece { /* of vocabularies of model "bert" */
+    bool lowercase, strip_accents, clean_text, split_chinese;
+    uint32_t max_word; /* characters */
+} model_wordpiece;
+
 /* What a tokenizer is built from, in this module's words; arrays belong to the model. */
 typedef struct model_vocabulary {
     const char *model, *pre;
@@ -41,6 +46,7 @@ typedef struct model_vocabulary {
     uint32_t count, merge_count;
     int32_t bos, eos, eot, unknown, padding;
     bool add_bos, add_eos;
+    model_wordpiece wordpiece;
 } model_vocabulary;
 const model_vocabulary *model_vocabulary_of(const model_file *m);
 

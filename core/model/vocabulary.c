@@ -102,11 +102,42 @@ static bool is_any(const char *word, const char *const *words)
     return *words != NULL;
 }
 
-/* Where the file does not say: SentencePiece models and Llama 3's begin texts with BOS. */
+/* Where the file does not say: SentencePiece models, BERT and Llama 3's begin texts with BOS. */
 static bool begins_with_bos(const model_vocabulary *v)
 {
-    static const char *const models[] = {"llama", NULL}, *const pres[] = {"llama-bpe", "llama-v3", "llama3", NULL};
+    static const char *const models[] = {"llama", "bert", NULL}, *const pres[] = {"llama-bpe", "llama-v3", "llama3", NULL};
     return is_any(v->model, models) || is_any(v->pre, pres);
+}
+
+/* WordPiece: what its normaliser does, and [CLS], [SEP] and [UNK] where the file does not say: BERT's own. */
+static bp_status read_wordpiece(const gguf *file, model_vocabulary *v, bp_error *error)
+{
+    enum { UNKNOWN = 100, CLS = 101, SEP = 102, WORD = 100 };
+    const struct { const char *key; bool *out; } switches[] = {
+        {"tokenizer.ggml.normalizer.lowercase", &v->wordpiece.lowercase},
+        {"tokenizer.ggml.normalizer.strip_accents", &v->wordpiece.strip_accents},
+        {"tokenizer.ggml.normalizer.clean_text", &v->wordpiece.clean_text},
+        {"tokenizer.ggml.normalizer.handle_chinese_chars", &v->wordpiece.split_chinese},
+    };
+    const struct { const char *key; int32_t *id; int32_t fallback; } ids[] = {
+        {"tokenizer.ggml.cls_token_id", &v->bos, CLS},
+        {"tokenizer.ggml.seperator_token_id", &v->eos, SEP}, /* spelled so in files */
+        {"tokenizer.ggml.unknown_token_id", &v->unknown, UNKNOWN},
+    };
+    bp_status status;
+    for (size_t i = 0; i < sizeof switches / sizeof *switches; i++)
+        if ((status = gguf_bool(file, switches[i].key, true, NULL, switches[i].out, error)) != BP_OK)
+            return status;
+    for (size_t i = 0; i < sizeof ids / sizeof *ids; i++) {
+        int32_t id = -1;
+        if ((status = read_id(file, ids[i].key, v->count, &id, error)) != BP_OK)
+            return status;
+        if (id >= 0 || *ids[i].id < 0)
+            *ids[i].id = id >= 0 ? id : ids[i].fallback;
+        if ((uint32_t)*ids[i].id >= v->count)
+            return error_set(error, BP_EINVAL, "key \"%s\" is missing", ids[i].key);
+    }
+    return gguf_u32(file, "tokenizer.ggml.max_input_chars_per_word", WORD, NULL, &v->wordpiece.max_word, error);
 }
 
 bp_status vocabulary_read(const gguf *file, arena *memory, model_vocabulary *out, bp_error *error)
@@ -130,8 +161,11 @@ bp_status vocabulary_read(const gguf *file, arena *memory, model_vocabulary *out
     for (size_t i = 0; i < sizeof ids / sizeof *ids; i++)
         if ((status = read_id(file, ids[i].key, v.count, ids[i].id, error)) != BP_OK)
             return status;
+    bool wordpiece = strcmp(v.model, "bert") == 0;
+    if (wordpiece && (status = read_wordpiece(file, &v, error)) != BP_OK)
+        return status;
     if ((status = gguf_bool(file, "tokenizer.ggml.add_bos_token", begins_with_bos(&v), NULL, &v.add_bos, error)) != BP_OK ||
-        (status = gguf_bool(file, "tokenizer.ggml.add_eos_token", false, NULL, &v.add_eos, error)) != BP_OK)
+        (status = gguf_bool(file, "tokenizer.ggml.add_eos_token", wordpiece, NULL, &v.add_eos, error)) != BP_OK)
         return status;
     if ((v.add_bos && v.bos < 0) || (v.add_eos && v.eos < 0))
         return error_set(error, BP_EINVAL, "key \"tokenizer.ggml.%s_token_id\" is missing, and every text is to have it",
