@@ -70,6 +70,7 @@ const char *status_name(bp_status status)
     case BP_ETIMEOUT: return "timed out";
     case BP_ECANCELLED: return "cancelled";
     case BP_EINTERNAL: return "internal error";
+    case BP_EBUSY: return "busy";
     default: return "unknown status";
     }
 }

@@ -31,7 +31,7 @@ bp_status loop_check(loop *l, bp_error *error);
 /* The loop's until loop_free; `model` outlives it. */
 bp_status loop_add(loop *l, const loaded *model, lane **out, bp_error *error);
 
-/* A place in the queue. BP_ELIMIT: it is full; BP_EDEVICE: the lane failed. */
+/* A place in the queue. BP_EBUSY: it is full; BP_EDEVICE: the lane failed. */
 bp_status lane_reserve(lane *m, bp_error *error);
 void lane_unreserve(lane *m);
 /* Uses up a place, whether it succeeds or not; the engine's reference is taken here. */

@@ -68,7 +68,7 @@ bp_status scheduler_reserve(scheduler *s, bp_error *error)
 {
     uint64_t present = (uint64_t)s->running_count + s->waiting_count + s->reserved;
     if (present >= (uint64_t)s->limits.max_sequences + s->limits.queue_limit)
-        return error_set(error, BP_ELIMIT, "the queue is full: %u requests run and %u wait; try again later", s->running_count,
+        return error_set(error, BP_EBUSY, "the queue is full: %u requests run and %u wait; try again later", s->running_count,
                          s->waiting_count + s->reserved);
     s->reserved++;
     return BP_OK;

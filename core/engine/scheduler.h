@@ -73,7 +73,7 @@ void scheduler_free(scheduler *s); /* NULL is fine */
 
 uint32_t scheduler_pages_for(const scheduler *s, uint32_t tokens);
 
-/* Holds a place for a sequence that is being prepared; BP_ELIMIT when the queue is full. Every reservation is used up by
+/* Holds a place for a sequence that is being prepared; BP_EBUSY when the queue is full. Every reservation is used up by
  * one scheduler_add, whether that succeeds or not, or given back. */
 bp_status scheduler_reserve(scheduler *s, bp_error *error);
 void scheduler_unreserve(scheduler *s);

@@ -14,6 +14,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <poll.h>
 #include <stdatomic.h>
 #include <stdlib.h>
 #include <string.h>
@@ -52,7 +53,7 @@ struct bp_frontend {
     job *ring;             /* [capacity] */
     uint32_t capacity, first, count;
     uint32_t running;      /* jobs with a stream */
-    bool full;             /* the engine's queue was, with jobs of ours in it: try again when one ends */
+    bool full;             /* the engine's queue was: try again when a job of ours ends, or later */
     bool input_ended;
     uint64_t results, errors;
 };
@@ -78,37 +79,6 @@ static bool ends_batch(const batch *b, bp_status status)
     return status == BP_EDEVICE || status == BP_ECANCELLED || atomic_load(&b->stopping);
 }
 
-/* The tokens of a job's prompt; 0 where they cannot be told. */
-static uint64_t prompt_tokens(batch *b, const job *j)
-{
-    const bp_request *r = &j->body.request;
-    uint64_t bytes = r->text_bytes, count = 0;
-    if (r->input == BP_INPUT_TOKENS)
-        return r->token_count;
-    if (r->input == BP_INPUT_TEXT)
-        return b->api->tokenize(b->engine, r->model, r->text, bytes, BP_TOKENIZE_BOS, NULL, 0, &count, NULL) == BP_OK
-                   ? count
-                   : 0;
-    if (b->api->render(b->engine, r, NULL, 0, &bytes, NULL) != BP_OK || bytes >= SIZE_MAX)
-        return 0;
-    char *rendered = malloc((size_t)bytes + 1);
-    uint64_t capacity = bytes;
-    if (!rendered || b->api->render(b->engine, r, rendered, capacity, &bytes, NULL) != BP_OK || bytes > capacity ||
-        b->api->tokenize(b->engine, r->model, rendered, bytes, BP_TOKENIZE_SPECIAL, NULL, 0, &count, NULL) != BP_OK)
-        count = 0;
-    free(rendered);
-    return count;
-}
-
-/* Whether a refusal over a limit would be the same at any other time: the prompt is too long, not the queue. */
-static bool exceeds_context(batch *b, const job *j)
-{
-    uint32_t index;
-    bp_model_info info = {.size = sizeof info};
-    return b->api->find_model(b->engine, j->body.request.model, &index, NULL) == BP_OK &&
-           b->api->model_info(b->engine, index, &info, NULL) == BP_OK && prompt_tokens(b, j) >= info.context;
-}
-
 static bp_status start_job(batch *b, job *j, bp_error *error)
 {
     bp_error why = {0};
@@ -118,7 +88,7 @@ static bp_status start_job(batch *b, job *j, bp_error *error)
         return BP_OK;
     }
     j->stream = NULL;
-    if (status == BP_ELIMIT && b->running > 0 && !exceeds_context(b, j)) {
+    if (status == BP_EBUSY) {
         b->full = true;
         return BP_OK;
     }
@@ -210,6 +180,10 @@ static bp_status read_job(batch *b, line_result result, bp_error *error)
 static bp_status fill_ring(batch *b, bp_error *error)
 {
     bp_status status = BP_OK;
+    if (b->full && b->running == 0) { /* of others' requests */
+        poll(NULL, 0, WAIT_MS);
+        b->full = false;
+    }
     for (uint32_t i = 0; status == BP_OK && !b->full && i < b->count; i++) {
         job *j = job_at(b, i);
         if (!j->done && !j->stream)

@@ -10,6 +10,7 @@
  *     fail        an error after the first word
  *     lost        a device that is lost
  *     refuse      an error instead of an answer; "long" the same, for a limit
+ *     busy        the first three times the queue is full; then as below
  *     request     what the request had: messages, system message, temperature, seed, most tokens, model
  *     all else    "You said: " and the text
  * Models are `small` and `large`, which takes 1.2 s to load. SIGTERM calls stop(). */
@@ -40,7 +41,7 @@ struct bp_stream {
 };
 
 struct bp_engine {
-    atomic_uint requests;
+    atomic_uint requests, busy;
     bool loaded[2];
 };
 
@@ -179,6 +180,8 @@ static bp_status submit(bp_engine *engine, const bp_request *r, bp_stream **out,
     const char *text = r->input == BP_INPUT_TEXT ? r->text
                        : r->message_count        ? r->messages[r->message_count - 1].content
                                                  : NULL;
+    if (text && strcmp(text, "busy") == 0 && atomic_fetch_add(&engine->busy, 1) < 3)
+        return fail(error, BP_EBUSY, "the queue is full");
     bp_stream *s = calloc(1, sizeof *s);
     atomic_fetch_add(&engine->requests, 1);
     if (!s || !(s->answer = calloc(1, ANSWER_BYTES + 1024)))

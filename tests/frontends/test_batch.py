@@ -144,6 +144,12 @@ def test_requests_that_fail_alone(text, code, tmp_path):
     assert results[2]["error"]["code"] == code
 
 
+@pytest.mark.parametrize("others", [[], ["late 50", "slow 3"]])
+def test_a_full_queue_is_waited_for(others, tmp_path):
+    results = batch(tmp_path, *(chat(w) for w in [*others, "busy", "b"]))
+    assert [content(r) for r in results[-2:]] == ["You said: busy", "You said: b"]
+
+
 def test_blank_lines_have_no_result(tmp_path):
     assert [r["line"] for r in batch(tmp_path, b"", chat("a"), b"  ", b"\r", chat("b"), b"")] == [2, 5]
 

@@ -274,7 +274,7 @@ static void a_full_queue_refuses(void **state)
     }
     bp_stream *y = start(&g, r, &b);
     fake_ask(g.api, g.engine, &r, &c);
-    expect_error(&c, BP_ELIMIT, "the queue is full");
+    expect_error(&c, BP_EBUSY, "the queue is full");
     fake_gate(&g.devices[0], false);
     fake_collect(g.api, x, &a);
     fake_collect(g.api, y, &b);
@@ -713,8 +713,8 @@ static void visit(visitor *v, uint64_t dice, fake_answer *a, int32_t *tokens)
     r.timeout_ns = mood == 3 ? (dice >> 48) % 2000000 + 1 : 0;
     bp_stream *s = fake_submit_request(v->rig->api, v->rig->engine, &r, a);
     if (!s) {
-        v->refused += a->status == BP_ELIMIT;
-        fake_note(a, a->status == BP_ELIMIT, "a refusal for another reason");
+        v->refused += a->status == BP_EBUSY;
+        fake_note(a, a->status == BP_EBUSY, "a refusal for another reason");
         return;
     }
     bool more = true;

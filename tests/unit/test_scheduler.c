@@ -306,7 +306,7 @@ static void arrive(trace *t)
         return;
     scheduler_counts counts = scheduler_count(t->scheduler);
     if (scheduler_reserve(t->scheduler, &error) != BP_OK) {
-        assert_int_equal(error.code, BP_ELIMIT);
+        assert_int_equal(error.code, BP_EBUSY);
         assert_int_equal(counts.running + counts.waiting, places(t) + t->limits.queue_limit);
         t->seen->refused_queue++;
         return;
@@ -571,7 +571,7 @@ static void what_never_fits_is_refused(void **state)
     assert_int_equal(scheduler_add(s, &r.sequence, &error), BP_EINVAL);
     assert_int_equal(scheduler_reserve(s, &error), BP_OK);
     assert_int_equal(scheduler_reserve(s, &error), BP_OK);
-    assert_int_equal(scheduler_reserve(s, &error), BP_ELIMIT); /* two places and no queue */
+    assert_int_equal(scheduler_reserve(s, &error), BP_EBUSY); /* two places and no queue */
     scheduler_free(s);
     assert_int_equal(scheduler_new(&(scheduler_limits){.page_count = 1}, &s, &error), BP_EINVAL);
 }

@@ -45,10 +45,11 @@ enum {
     BP_EDEVICE = -4,      /* the device is lost: close it and open it again */
     BP_ENOTFOUND = -5,    /* no such file, model, plugin or symbol */
     BP_EIO = -6,          /* the operating system failed a read or a write */
-    BP_ELIMIT = -7,       /* over a configured limit: context length, queue length, a budget */
+    BP_ELIMIT = -7,       /* over a configured limit, now and later: context length, a budget */
     BP_ETIMEOUT = -8,     /* a deadline passed */
     BP_ECANCELLED = -9,   /* the caller asked for it */
-    BP_EINTERNAL = -10    /* a broken invariant of ours: please report */
+    BP_EINTERNAL = -10,   /* a broken invariant of ours: please report */
+    BP_EBUSY = -11        /* not now: the queue is full; the same request may be taken later */
 };
 
 /* Caller's memory. Filled on failure with one sentence (what, where, what to do); untouched on success. */
