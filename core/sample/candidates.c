@@ -7,7 +7,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { GROUP = 16, BUCKETS = 1 << 11 };
+enum { BUCKETS = 1 << 11 };
 
 void candidates_clear(candidates *c)
 {
@@ -29,44 +29,40 @@ static bool reserve(candidates *c)
     return true;
 }
 
-static bool any_within(const float *distances, uint32_t n, float reach)
-{
-    int32_t any = 0, limit = weight_bits(reach);
-    for (uint32_t i = 0; i < n; i++)
-        any |= weight_bits(distances[i]) <= limit;
-    return any != 0;
-}
-
 /* Without branches that a processor would guess wrong: what does not stay is overwritten by the next. */
-static void push_group(candidates *c, const float distances[GROUP], float reach, uint32_t first)
+static void push_group(candidates *c, const float *distances, const uint64_t *weights, float reach, uint32_t first)
 {
-    uint64_t weights[GROUP];
-    for (int i = 0; i < GROUP; i++)
-        weights[i] = weight_of(distances[i]);
-    for (uint32_t i = 0; i < GROUP; i++) {
-        bool stays = distances[i] <= reach && weights[i] > 0;
-        c->items[c->count] = (candidate){.weight = weights[i], .distance = distances[i], .token = first + i};
-        c->count += stays;
-        c->mass += stays ? weights[i] : 0;
+    candidate *to = c->items + c->count;
+    uint64_t mass = 0;
+    for (uint32_t i = 0; i < SCAN_GROUP; i++) {
+        uint64_t stays = (distances[i] <= reach) & (weights[i] > 0);
+        *to = (candidate){.weight = weights[i], .distance = distances[i], .token = first + i};
+        to += stays;
+        mass += weights[i] & (0 - stays);
     }
+    c->count = (uint32_t)(to - c->items);
+    c->mass += mass;
 }
 
 bool candidates_gather(candidates *c, const row *r, float slope, float reach)
 {
     float buffer[ROW_BLOCK], distances[ROW_BLOCK];
+    uint64_t weights[ROW_BLOCK];
     uint32_t n, blocks = row_blocks(r);
     c->count = 0;
     c->mass = 0;
     for (uint32_t b = 0; b < blocks; b++) {
+        if (!row_reaches(r, b, slope, reach))
+            continue;
         const float *logits = row_block(r, b, buffer, &n);
         row_distances(r, logits, n, slope, distances);
-        if (!any_within(distances, ROW_BLOCK, reach))
-            continue;
+        r->scan->weights(distances, weights);
         if (!reserve(c))
             return false;
-        for (uint32_t g = 0; g < n; g += GROUP)
-            if (any_within(distances + g, GROUP, reach))
-                push_group(c, distances + g, reach, b * ROW_BLOCK + g);
+        uint32_t groups = r->scan->groups_within(distances, reach);
+        for (uint32_t g = 0; groups >> g; g++)
+            if (groups >> g & 1)
+                push_group(c, distances + g * SCAN_GROUP, weights + g * SCAN_GROUP, reach, b * ROW_BLOCK + g * SCAN_GROUP);
     }
     return true;
 }
@@ -85,6 +81,8 @@ static uint64_t amount_of(const candidate *item, int by)
     return by == CANDIDATES_BY_COUNT ? 1 : item->weight;
 }
 
+/* Loops over candidates have no branches: whether one stays is as good as random. */
+
 /* The key of the last candidate that is kept. *below becomes the amount of all with a smaller key. */
 static uint32_t last_key(const candidates *c, int by, float centre, uint64_t target, uint64_t *below)
 {
@@ -97,8 +95,7 @@ static uint32_t last_key(const candidates *c, int by, float centre, uint64_t tar
         memset(amounts, 0, levels[l].buckets * sizeof *amounts);
         for (uint32_t i = 0; i < c->count; i++) {
             uint32_t key = key_of(&c->items[i], centre);
-            if ((key & known) == prefix)
-                amounts[key >> shift & last] += amount_of(&c->items[i], by);
+            amounts[key >> shift & last] += amount_of(&c->items[i], by) & (0 - (uint64_t)((key & known) == prefix));
         }
         while (j < last && *below + amounts[j] < target)
             *below += amounts[j++];
@@ -110,20 +107,20 @@ static uint32_t last_key(const candidates *c, int by, float centre, uint64_t tar
 
 void candidates_keep(candidates *c, int by, float centre, uint64_t target)
 {
-    uint64_t amount;
-    uint32_t last = last_key(c, by, centre, target, &amount), kept = 0;
-    c->mass = 0;
-    for (uint32_t i = 0; i < c->count; i++) {
-        candidate item = c->items[i];
+    uint64_t amount, mass = 0;
+    uint32_t last = last_key(c, by, centre, target, &amount);
+    candidate *to = c->items;
+    for (const candidate *from = c->items, *end = from + c->count; from < end; from++) {
+        candidate item = *from;
         uint32_t key = key_of(&item, centre);
-        if (key > last || (key == last && amount >= target))
-            continue;
-        if (key == last)
-            amount += amount_of(&item, by);
-        c->items[kept++] = item;
-        c->mass += item.weight;
+        uint64_t tied = key == last, stays = (key < last) | (tied & (amount < target));
+        amount += amount_of(&item, by) & (0 - tied); /* beyond the target it only has to stay there */
+        *to = item;
+        to += stays;
+        mass += item.weight & (0 - stays);
     }
-    c->count = kept;
+    c->count = (uint32_t)(to - c->items);
+    c->mass = mass;
 }
 
 void candidates_limit(candidates *c, float reach)
@@ -131,16 +128,17 @@ void candidates_limit(candidates *c, float reach)
     float nearest = INFINITY;
     for (uint32_t i = 0; i < c->count; i++)
         nearest = c->items[i].distance < nearest ? c->items[i].distance : nearest;
-    uint32_t kept = 0;
-    c->mass = 0;
-    for (uint32_t i = 0; i < c->count; i++) {
-        candidate item = c->items[i];
-        if (item.distance - nearest > reach)
-            continue;
-        c->items[kept++] = item;
-        c->mass += item.weight;
+    uint64_t mass = 0;
+    candidate *to = c->items;
+    for (const candidate *from = c->items, *end = from + c->count; from < end; from++) {
+        candidate item = *from;
+        uint64_t stays = item.distance - nearest <= reach;
+        *to = item;
+        to += stays;
+        mass += item.weight & (0 - stays);
     }
-    c->count = kept;
+    c->count = (uint32_t)(to - c->items);
+    c->mass = mass;
 }
 
 /* Products are rounded to integers before they are added, so the sum is exact. */

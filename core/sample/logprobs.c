@@ -29,23 +29,17 @@ static void enter(leaders *l, float logit, uint32_t token)
         l->floor = l->logits[l->limit - 1];
 }
 
-static bool any_above(const float *logits, uint32_t n, float floor)
-{
-    int32_t any = 0;
-    for (uint32_t i = 0; i < n; i++)
-        any |= logits[i] > floor;
-    return any != 0;
-}
-
 static void find_leaders(const row *r, leaders *l)
 {
     float buffer[ROW_BLOCK];
     uint32_t n, blocks = row_blocks(r);
     for (uint32_t b = 0; b < blocks; b++) {
+        if (!(r->tops[b] > l->floor))
+            continue;
         const float *logits = row_block(r, b, buffer, &n);
         for (uint32_t g = 0; g < n; g += GROUP) {
             uint32_t end = g + GROUP < n ? g + GROUP : n;
-            if (!any_above(logits + g, end - g, l->floor))
+            if (!r->scan->any_above(logits + g, end - g, l->floor))
                 continue;
             for (uint32_t i = g; i < end; i++)
                 if (logits[i] > l->floor)

@@ -24,24 +24,7 @@ const float *row_block(const row *r, uint32_t block, float buffer[ROW_BLOCK], ui
     return buffer;
 }
 
-/* The highest of n logits. *nan becomes true if one is NaN, and then the result means nothing. */
-static float highest(const float *logits, uint32_t n, bool *nan)
-{
-    int32_t top = INT32_MIN, bad = 0;
-    for (uint32_t i = 0; i < n; i++) {
-        int32_t bits = weight_bits(logits[i]), magnitude = bits & INT32_MAX;
-        int32_t key = bits ^ (bits >> 31 & INT32_MAX); /* orders as the floats do, and -0 just below 0 */
-        top = key > top ? key : top;
-        bad |= magnitude > 0x7f800000;
-    }
-    *nan = bad != 0;
-    top ^= top >> 31 & INT32_MAX;
-    float z;
-    memcpy(&z, &top, sizeof z);
-    return z;
-}
-
-static bp_status scan(row *r, bp_error *error)
+static bp_status find_highest(row *r, bp_error *error)
 {
     float buffer[ROW_BLOCK];
     uint32_t n, best_block = 0, blocks = row_blocks(r);
@@ -49,13 +32,14 @@ static bp_status scan(row *r, bp_error *error)
     for (uint32_t b = 0; b < blocks; b++) {
         const float *logits = row_block(r, b, buffer, &n);
         bool nan;
-        float top = highest(logits, n, &nan);
+        float top = r->scan->highest(logits, n, &nan);
         if (nan) {
             uint32_t i = 0;
             while (i + 1 < n && logits[i] == logits[i])
                 i++;
             return error_set(error, BP_EINTERNAL, "the model gave NaN as the logit of token %u", b * ROW_BLOCK + i);
         }
+        r->tops[b] = top;
         if (top > r->top) {
             r->top = top;
             best_block = b;
@@ -69,13 +53,14 @@ static bp_status scan(row *r, bp_error *error)
     return BP_OK;
 }
 
-bp_status row_open(row *r, const float *logits, uint32_t count, const changes *applied, bp_error *error)
+bp_status row_open(row *r, const float *logits, uint32_t count, const changes *applied, const row_tools *tools,
+                   bp_error *error)
 {
-    *r = (row){.logits = logits, .count = count, .changes = applied};
-    bp_status status = scan(r, error);
+    *r = (row){.logits = logits, .count = count, .changes = applied, .scan = tools->scan, .tops = tools->tops};
+    bp_status status = find_highest(r, error);
     if (status == BP_OK && r->top == INFINITY) {
         r->infinite = true;
-        status = scan(r, error);
+        status = find_highest(r, error);
     }
     if (status == BP_OK && r->top == -INFINITY)
         status = error_set(error, BP_EINTERNAL, "the model gave no token a logit above -infinity");
@@ -84,19 +69,36 @@ bp_status row_open(row *r, const float *logits, uint32_t count, const changes *a
 
 void row_distances(const row *r, const float *logits, uint32_t count, float slope, float distances[ROW_BLOCK])
 {
-    float top = r->top;
-    for (uint32_t i = 0; i < count; i++)
-        distances[i] = (top - logits[i]) * slope;
+    r->scan->distances(logits, count, r->top, slope, distances);
     for (uint32_t i = count; i < ROW_BLOCK; i++)
         distances[i] = INFINITY;
 }
 
-static uint64_t weigh(const float *logits, uint32_t count, float top, float slope)
+/* The k highest of tops stand in a heap, the lowest of them first. */
+float row_reach(const row *r, float slope, uint32_t k)
 {
-    uint64_t sum = 0;
-    for (uint32_t i = 0; i < count; i++)
-        sum += weight_of((top - logits[i]) * slope);
-    return sum;
+    enum { MOST = 256 };
+    float heap[MOST];
+    uint32_t blocks = row_blocks(r);
+    if (k > MOST || k > blocks)
+        return WEIGHT_REACH;
+    for (uint32_t i = 0; i < k; i++)
+        heap[i] = -INFINITY;
+    for (uint32_t b = 0; b < blocks; b++) {
+        float top = r->tops[b];
+        if (!(top > heap[0]))
+            continue;
+        uint32_t i = 0, child;
+        for (; (child = 2 * i + 1) < k; i = child) {
+            child += child + 1 < k && heap[child + 1] < heap[child];
+            if (heap[child] >= top)
+                break;
+            heap[i] = heap[child];
+        }
+        heap[i] = top;
+    }
+    float reach = (r->top - heap[0]) * slope;
+    return weight_of(reach) > 0 ? reach : WEIGHT_REACH;
 }
 
 static uint32_t blocks_of_section(const row *r)
@@ -110,11 +112,28 @@ void row_weigh(const row *r, float slope, row_mass *out)
     uint32_t n, blocks = row_blocks(r), each = blocks_of_section(r);
     *out = (row_mass){0};
     for (uint32_t b = 0; b < blocks; b++) {
+        if (!row_reaches(r, b, slope, WEIGHT_REACH))
+            continue;
         const float *logits = row_block(r, b, buffer, &n);
-        out->sections[b / each] += weigh(logits, n, r->top, slope);
+        out->sections[b / each] += r->scan->weigh(logits, n, r->top, slope);
     }
     for (int s = 0; s < ROW_SECTIONS; s++)
         out->total += out->sections[s];
+}
+
+uint64_t row_weigh_near(const row *r, float slope, uint64_t near[SCAN_REACHES])
+{
+    float buffer[ROW_BLOCK];
+    uint32_t n, blocks = row_blocks(r);
+    uint64_t total = 0;
+    memset(near, 0, SCAN_REACHES * sizeof *near);
+    for (uint32_t b = 0; b < blocks; b++) {
+        if (!row_reaches(r, b, slope, WEIGHT_REACH))
+            continue;
+        const float *logits = row_block(r, b, buffer, &n);
+        total += r->scan->weigh_near(logits, n, r->top, slope, near);
+    }
+    return total;
 }
 
 uint32_t row_draw(const row *r, float slope, const row_mass *mass, uint64_t random)
@@ -127,6 +146,11 @@ uint32_t row_draw(const row *r, float slope, const row_mass *mass, uint64_t rand
     uint32_t each = blocks_of_section(r), blocks = row_blocks(r);
     for (uint32_t b = section * each; b < blocks; b++) {
         const float *logits = row_block(r, b, buffer, &n);
+        uint64_t block = r->scan->weigh(logits, n, r->top, slope);
+        if (point >= block) {
+            point -= block;
+            continue;
+        }
         for (uint32_t i = 0; i < n; i++) {
             uint64_t weight = weight_of((r->top - logits[i]) * slope);
             if (point < weight)

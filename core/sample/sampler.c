@@ -19,6 +19,7 @@ struct sampler {
     int32_t logprobs;
     changes changes;
     candidates candidates; /* kept from step to step for its memory alone */
+    row_tools tools;
 };
 
 void sampling_defaults(bp_sampling *out)
@@ -85,7 +86,9 @@ bp_status sampler_new(const bp_sampling *p, uint32_t vocab_size, sampler **out, 
     s->min_reach = p->min_p > 0.0f ? 0.0f - (float)weight_log((double)p->min_p) : INFINITY; /* not -0 */
     s->seed = p->seed;
     s->logprobs = p->logprobs;
-    status = changes_init(&s->changes, p, vocab_size, error);
+    s->tools = (row_tools){.scan = scan_of(wide_best()), .tops = calloc(row_blocks_of(vocab_size), sizeof(float))};
+    status = s->tools.tops ? changes_init(&s->changes, p, vocab_size, error)
+                           : error_set(error, BP_ENOMEM, "no memory for a sampler");
     if (status != BP_OK) {
         sampler_free(s);
         return status;
@@ -100,7 +103,13 @@ void sampler_free(sampler *s)
         return;
     changes_clear(&s->changes);
     candidates_clear(&s->candidates);
+    free(s->tools.tops);
     free(s);
+}
+
+void sampler_use(sampler *s, wide_set set)
+{
+    s->tools.scan = scan_of(set);
 }
 
 bp_status sampler_accept(sampler *s, int32_t token, bp_error *error)
@@ -110,19 +119,33 @@ bp_status sampler_accept(sampler *s, int32_t token, bp_error *error)
 
 /* --- a token ---------------------------------------------------------------------------------------------------------- */
 
-/* Gathers what is near the highest logit, farther and farther until `enough`: of tokens or of weight. Mostly the first try
- * is enough, and it is a few hundred tokens of the vocabulary. */
-static bool gather_enough(sampler *s, const row *r, int by, uint64_t enough)
+/* Gathers the k nearest at least: what is as near as the k-th nearest block's highest, if there are so many blocks. */
+static bool gather_nearest(sampler *s, const row *r, uint32_t k)
 {
-    static const float reaches[] = {8.0f, 12.0f, 18.0f, WEIGHT_REACH};
-    candidates *c = &s->candidates;
-    for (int i = 0; i < 4; i++) {
-        if (!candidates_gather(c, r, s->slope, reaches[i]))
-            return false;
-        if ((by == CANDIDATES_BY_COUNT ? c->count : c->mass) >= enough)
-            break;
-    }
-    return true;
+    float reach = row_reach(r, s->slope, k);
+    if (!candidates_gather(&s->candidates, r, s->slope, reach))
+        return false;
+    return s->candidates.count >= k || reach >= WEIGHT_REACH || candidates_gather(&s->candidates, r, s->slope, WEIGHT_REACH);
+}
+
+/* Gathers what is near enough to weigh the share top_p of the whole row, which *nucleus becomes. Mostly that is within the
+ * first reach, a few hundred tokens of the vocabulary; else the reach is found before it is gathered. */
+static bool gather_nucleus(sampler *s, const row *r, uint64_t *nucleus)
+{
+    static const float reaches[] = SCAN_REACH_VALUES;
+    uint64_t near[SCAN_REACHES];
+    row_mass mass;
+    row_weigh(r, s->slope, &mass);
+    *nucleus = weight_share(s->top_p, mass.total);
+    if (!candidates_gather(&s->candidates, r, s->slope, reaches[0]))
+        return false;
+    if (s->candidates.mass >= *nucleus)
+        return true;
+    row_weigh_near(r, s->slope, near);
+    int i = 1;
+    while (i < SCAN_REACHES && near[i] < *nucleus)
+        i++;
+    return candidates_gather(&s->candidates, r, s->slope, i < SCAN_REACHES ? reaches[i] : WEIGHT_REACH);
 }
 
 /* Stages from top-k on: the candidates that are left, at least one. False when out of memory. */
@@ -133,12 +156,9 @@ static bool select_candidates(sampler *s, const row *r)
     uint64_t nucleus = 0; /* 0: of the candidates' own mass */
     bool enough;
     if (s->top_k) {
-        enough = gather_enough(s, r, CANDIDATES_BY_COUNT, s->top_k);
+        enough = gather_nearest(s, r, s->top_k);
     } else if (s->top_p < 1.0f && !typical) {
-        row_mass mass;
-        row_weigh(r, s->slope, &mass);
-        nucleus = weight_share(s->top_p, mass.total);
-        enough = gather_enough(s, r, CANDIDATES_BY_WEIGHT, nucleus);
+        enough = gather_nucleus(s, r, &nucleus);
     } else {
         float reach = typical || s->min_reach > WEIGHT_REACH ? WEIGHT_REACH : s->min_reach;
         enough = candidates_gather(c, r, s->slope, reach);
@@ -175,14 +195,14 @@ bp_status sampler_choose(sampler *s, const float *logits, uint64_t position, sam
 {
     *out = (sampler_choice){0};
     row changed, own;
-    bp_status status = row_open(&changed, logits, s->vocab_size, &s->changes, error);
+    bp_status status = row_open(&changed, logits, s->vocab_size, &s->changes, &s->tools, error);
     if (status != BP_OK)
         return status;
     uint32_t token = changed.best;
     if (s->slope > 0.0f)
         status = draw(s, &changed, position, &token, error);
     if (status == BP_OK && s->logprobs >= 0)
-        status = row_open(&own, logits, s->vocab_size, NULL, error);
+        status = row_open(&own, logits, s->vocab_size, NULL, &s->tools, error);
     if (status != BP_OK)
         return status;
     out->token = (int32_t)token;

@@ -8,6 +8,8 @@
 #ifndef BACKPLANE_SAMPLE_SAMPLER_H
 #define BACKPLANE_SAMPLE_SAMPLER_H
 
+#include "base/wide.h"
+
 #include <backplane/engine.h>
 
 typedef struct sampler sampler;
@@ -15,6 +17,9 @@ typedef struct sampler sampler;
 /* Checks every parameter's range (sentences name the field). Copies what it needs. */
 bp_status sampler_new(const bp_sampling *parameters, uint32_t vocab_size, sampler **out, bp_error *error);
 void sampler_free(sampler *s); /* NULL is fine */
+
+/* Another instruction set than the best; the choices are the same. It must be one that this processor has. */
+void sampler_use(sampler *s, wide_set set);
 
 /* A token of the prompt or the answer that penalties see. */
 bp_status sampler_accept(sampler *s, int32_t token, bp_error *error);

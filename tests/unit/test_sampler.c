@@ -237,13 +237,16 @@ static void agrees_with_the_reference(uint32_t rows, uint32_t vocab_limit)
             memcpy(before, logits, vocab * sizeof *logits);
             sampler_choice choice;
             bp_error error = {0};
-            if (sampler_choose(s, logits, count, &choice, &error) != BP_OK)
-                fail_msg("row %u: %s", row, error.message);
             int32_t expected = reference_choose(&p, logits, vocab, history, count, count);
-            if (choice.token != expected)
-                fail_msg("row %u of %u tokens: %d, but the reference chooses %d (temperature %g top_k %u top_p %g "
-                         "typical %g min_p %g)", row, vocab, choice.token, expected, (double)p.temperature, p.top_k, (double)p.top_p,
-                         (double)p.typical_p, (double)p.min_p);
+            for (wide_set set = WIDE_BASELINE; set <= wide_best(); set++) {
+                sampler_use(s, set);
+                if (sampler_choose(s, logits, count, &choice, &error) != BP_OK)
+                    fail_msg("row %u: %s", row, error.message);
+                if (choice.token != expected)
+                    fail_msg("row %u of %u tokens, set %d: %d, but the reference chooses %d (temperature %g top_k %u top_p %g "
+                             "typical %g min_p %g)", row, vocab, (int)set, choice.token, expected, (double)p.temperature,
+                             p.top_k, (double)p.top_p, (double)p.typical_p, (double)p.min_p);
+            }
             assert_memory_equal(before, logits, vocab * sizeof *logits);
             history[count++] = choice.token;
             assert_int_equal(sampler_accept(s, choice.token, NULL), BP_OK);

@@ -92,7 +92,8 @@ static void extreme_draws_are_possible_tokens(void **state)
 {
     (void)state;
     enum { VOCAB = 20000 };
-    static float logits[VOCAB];
+    static float logits[VOCAB], tops[VOCAB / ROW_BLOCK + 1];
+    const row_tools tools = {scan_of(WIDE_BASELINE), tops};
     static const uint32_t places[][2] = {{0, 0}, {1, VOCAB - 2}, {300, 301}, {0, VOCAB - 1}, {VOCAB - 1, VOCAB - 1}};
     for (size_t k = 0; k < sizeof places / sizeof *places; k++) {
         uint32_t first = places[k][0], last = places[k][1];
@@ -101,7 +102,7 @@ static void extreme_draws_are_possible_tokens(void **state)
         row r;
         row_mass mass;
         candidates c = {0};
-        assert_int_equal(row_open(&r, logits, VOCAB, NULL, NULL), BP_OK);
+        assert_int_equal(row_open(&r, logits, VOCAB, NULL, &tools, NULL), BP_OK);
         row_weigh(&r, 1.0f, &mass);
         assert_true(candidates_gather(&c, &r, 1.0f, WEIGHT_REACH));
         assert_true(c.mass == mass.total && c.count == last - first + 1);
@@ -118,7 +119,7 @@ static void extreme_draws_are_possible_tokens(void **state)
     row r;
     row_mass mass;
     candidates c = {0};
-    assert_int_equal(row_open(&r, alike, 2, NULL, NULL), BP_OK);
+    assert_int_equal(row_open(&r, alike, 2, NULL, &tools, NULL), BP_OK);
     row_weigh(&r, 1.0f, &mass);
     assert_true(candidates_gather(&c, &r, 1.0f, WEIGHT_REACH));
     for (uint64_t i = 0; i < 2; i++) {
@@ -127,6 +128,61 @@ static void extreme_draws_are_possible_tokens(void **state)
         assert_int_equal(candidates_draw(&c, random), i);
     }
     candidates_clear(&c);
+}
+
+/* A logit of any kind: ordinary ones mostly. */
+static float any_logit(uint64_t i, bool with_nan)
+{
+    static const float odd[] = {INFINITY, -INFINITY, -0.0f, 0.0f, 0x1.fffffep+127f, -0x1.fffffep+127f, 0x1p-140f, 30.0f};
+    uint64_t random = random_at(6, i);
+    if (with_nan && random % 1000 == 0)
+        return NAN;
+    return random % 64 < 8 ? odd[random % 8] : (float)(int64_t)(random >> 32) * 0x1p-27f - 16.0f;
+}
+
+/* Each loop of each instruction set against the baseline's, for every number of tokens of a block. */
+static void instruction_sets_agree(void **state)
+{
+    (void)state;
+    const scan *plain = scan_of(WIDE_BASELINE);
+    assert_true(wide_best() < WIDE_SETS);
+    for (wide_set set = WIDE_BASELINE; set <= wide_best(); set++)
+        for (uint32_t n = 1, seed = 0; n <= ROW_BLOCK; n++, seed += ROW_BLOCK) {
+            const scan *other = scan_of(set);
+            float logits[ROW_BLOCK], near[ROW_BLOCK], other_near[ROW_BLOCK], top = -INFINITY, slope = n % 3 ? 1.25f : 1e30f;
+            uint64_t sums[SCAN_REACHES] = {1, 2, 3, 4}, other_sums[SCAN_REACHES] = {1, 2, 3, 4}, w[ROW_BLOCK], v[ROW_BLOCK];
+            bool nan, other_nan, holds_nan = false;
+            for (uint32_t i = 0; i < n; i++) {
+                logits[i] = any_logit(seed + i, n % 2);
+                holds_nan |= isnan(logits[i]);
+            }
+            float high = plain->highest(logits, n, &nan), other_high = other->highest(logits, n, &other_nan);
+            assert_true(nan == holds_nan && other_nan == holds_nan);
+            assert_memory_equal(&high, &other_high, sizeof high);
+            if (nan)
+                continue;
+            for (uint32_t i = 0; i < n; i++)
+                top = logits[i] > top ? logits[i] : top;
+            assert_true(top == high);
+            if (!isfinite(top))
+                continue;
+            assert_true(plain->weigh(logits, n, top, slope) == other->weigh(logits, n, top, slope));
+            assert_true(plain->weigh_near(logits, n, top, slope, sums) == other->weigh_near(logits, n, top, slope, other_sums));
+            assert_memory_equal(sums, other_sums, sizeof sums);
+            plain->distances(logits, n, top, slope, near);
+            other->distances(logits, n, top, slope, other_near);
+            assert_memory_equal(near, other_near, n * sizeof *near);
+            for (uint32_t i = n; i < ROW_BLOCK; i++)
+                near[i] = INFINITY;
+            for (int k = 0; k < 40; k++) {
+                assert_int_equal(plain->groups_within(near, (float)k), other->groups_within(near, (float)k));
+                assert_int_equal(plain->any_above(logits, n, (float)(k - 20)), other->any_above(logits, n, (float)(k - 20)));
+            }
+            plain->weights(near, w);
+            other->weights(near, v);
+            assert_memory_equal(w, v, sizeof w);
+            assert_true(w[0] == weight_of(near[0]));
+        }
 }
 
 int main(void)
@@ -138,6 +194,7 @@ int main(void)
         cmocka_unit_test(logarithms_are_close),
         cmocka_unit_test(shares_are_at_least_one_and_at_most_all),
         cmocka_unit_test(extreme_draws_are_possible_tokens),
+        cmocka_unit_test(instruction_sets_agree),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
