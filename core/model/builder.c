@@ -96,6 +96,19 @@ int32_t builder_matrix(builder *b, const char *name, uint32_t n, uint32_t k)
     return add_tensor(b, name, n, k, false, false);
 }
 
+int32_t builder_matrix_rows(builder *b, const char *name, uint32_t rows, uint32_t k, uint32_t first, uint32_t n)
+{
+    int32_t number = add_tensor(b, name, rows, k, false, false);
+    if (number < 0)
+        return number;
+    bp_weight *w = &b->weights[number];
+    uint64_t row_bytes = w->bytes / rows;
+    w->shape[1] = n;
+    w->data = (const char *)w->data + first * row_bytes;
+    w->bytes = n * row_bytes;
+    return number;
+}
+
 int32_t builder_optional_matrix(builder *b, const char *name, uint32_t n, uint32_t k)
 {
     return add_tensor(b, name, n, k, false, true);

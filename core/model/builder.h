@@ -36,6 +36,8 @@ void builder_begin(builder *b, const gguf *file, arena *memory, uint32_t ops, bp
  * which is not quantised. An optional one that is absent is -1. */
 int32_t builder_matrix(builder *b, const char *name, uint32_t n, uint32_t k);
 int32_t builder_optional_matrix(builder *b, const char *name, uint32_t n, uint32_t k);
+/* n rows of a matrix of `rows`, from row `first` on. */
+int32_t builder_matrix_rows(builder *b, const char *name, uint32_t rows, uint32_t k, uint32_t first, uint32_t n);
 int32_t builder_vector(builder *b, const char *name, uint32_t n);
 int32_t builder_optional_vector(builder *b, const char *name, uint32_t n);
 /* A weight that the file does not have. `data` outlives the program. */

@@ -48,8 +48,8 @@ void rope_table(const rope_spec *spec, double *frequencies, float *out)
     double log_base = rope_log(spec->base);
     for (uint32_t i = 0; i < half; i++) {
         double exponent = -2.0 * i / spec->dim;
-        frequencies[i] = rope_exp(exponent * log_base) * spec->scale / (spec->factors ? (double)spec->factors[i] : 1.0);
+        frequencies[i] = rope_exp(exponent * log_base) * spec->scale / (spec->divisors ? spec->divisors[i] : 1.0);
     }
     static rope_rows_fn *const rows[WIDE_SETS] = WIDE_TABLE(rope_rows);
-    rows[wide_best()](frequencies, half, spec->positions, out);
+    rows[wide_best()](frequencies, half, spec->positions, spec->magnitude, out);
 }

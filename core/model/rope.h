@@ -1,6 +1,7 @@
 /* rope: the table of rotations, Su et al. 2021, that QKV reads instead of computing angles.
  *
- * Row p holds cos(p * f_i), then sin(p * f_i), for i in 0 .. dim/2 - 1, with f_i = base^(-2i / dim) * scale / factors[i].
+ * Row p holds cos(p * f_i), then sin(p * f_i), for i in 0 .. dim/2 - 1, both times the magnitude, with
+ * f_i = base^(-2i / dim) * scale / divisors[i].
  * Everything is computed in double and rounded once to float32. No libm function takes part, only IEEE +, -, * and /, so
  * that the table is the same bits on every machine. */
 #ifndef BACKPLANE_MODEL_ROPE_H
@@ -13,7 +14,8 @@ enum { ROPE_MAX_POSITIONS = 1 << 20 }; /* up to here the reduction of angles is 
 typedef struct rope_spec {
     uint32_t positions, dim; /* dim is even */
     double base, scale;      /* base >= 1; scale in (0, 1]: positions are multiplied by it */
-    const float *factors;    /* [dim/2], each >= 1; NULL: all 1 */
+    double magnitude;
+    const double *divisors;  /* [dim/2], each >= 1; NULL: all 1 */
 } rope_spec;
 
 /* out: [positions][dim]; frequencies: room for dim/2. */

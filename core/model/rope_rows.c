@@ -3,7 +3,8 @@
 #include "model/rope_angle.h"
 #include "model/rope_rows.h"
 
-void WIDE(rope_rows)(const double *restrict frequencies, uint32_t half, uint32_t positions, float *restrict out)
+void WIDE(rope_rows)(const double *restrict frequencies, uint32_t half, uint32_t positions, double magnitude,
+                     float *restrict out)
 {
     for (uint32_t p = 0; p < positions; p++) {
         float *cosines = out + (uint64_t)p * 2 * half, *sines = cosines + half;
@@ -11,8 +12,8 @@ void WIDE(rope_rows)(const double *restrict frequencies, uint32_t half, uint32_t
         for (uint32_t i = 0; i < half; i++) {
             double sine, cosine;
             rope_turn(position * frequencies[i], &sine, &cosine);
-            cosines[i] = (float)cosine;
-            sines[i] = (float)sine;
+            cosines[i] = (float)(magnitude * cosine);
+            sines[i] = (float)(magnitude * sine);
         }
     }
 }

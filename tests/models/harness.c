@@ -49,16 +49,15 @@ static void *filled_options(harness *h, const char *const *settings)
     return config;
 }
 
-harness *harness_open(const char *model, const char *backend, const char *const *settings)
+harness *harness_open_model(model_file *model, const char *backend, const char *const *settings, uint32_t kv_dtype)
 {
     bp_error error = {0};
     harness *h = calloc(1, sizeof *h);
     assert_non_null(h);
+    h->file = model;
     h->memory = arena_new();
     h->plugins = plugins_new();
     check(plugins_load(h->plugins, backend, BP_PLUGIN_BACKEND, &h->plugin, &error), &error);
-    const model_options options = {.context = HARNESS_CONTEXT};
-    check(model_open(model, &options, &h->file, &error), &error);
     const bp_backend_ops *ops = &h->plugin->backend;
     check(ops->open(log_host(), filled_options(h, settings), &h->device, &error), &error);
     const bp_limits limits = {.size = sizeof limits,
@@ -68,11 +67,20 @@ harness *harness_open(const char *model, const char *backend, const char *const 
                               .page_tokens = HARNESS_PAGE,
                               .page_count = HARNESS_SEQUENCES * PAGES_EACH,
                               .max_context = HARNESS_CONTEXT,
-                              .kv_dtype = BP_KV_F16};
+                              .kv_dtype = kv_dtype};
     check(ops->supports(h->device, model_program(h->file), &error), &error);
     check(ops->compile(h->device, model_program(h->file), &limits, &h->model, &error), &error);
     harness_reset(h, false);
     return h;
+}
+
+harness *harness_open(const char *model, const char *backend, const char *const *settings)
+{
+    bp_error error = {0};
+    model_file *file = NULL;
+    const model_options options = {.context = HARNESS_CONTEXT};
+    check(model_open(model, &options, &file, &error), &error);
+    return harness_open_model(file, backend, settings, BP_KV_F16);
 }
 
 void harness_close(harness *h)

@@ -24,6 +24,8 @@ const char *harness_smollm2(void);
 
 /* `backend` is the path of a backend's shared object; `settings` are pairs of option and value, NULL at the end. */
 harness *harness_open(const char *model, const char *backend, const char *const *settings);
+/* The same on a model that is open, which the harness owns from here on; kv_dtype is BP_KV_…. */
+harness *harness_open_model(model_file *model, const char *backend, const char *const *settings, uint32_t kv_dtype);
 void harness_close(harness *h);
 
 /* Pages are handed out backwards with `odd`, to show that their numbers do not matter. */

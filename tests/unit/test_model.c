@@ -219,7 +219,33 @@ static void heads_do_not_divide(gguf_writer *w)
 static void rope_dim_odd(gguf_writer *w) { writer_u32(w, "llama.rope.dimension_count", 15); }
 static void rope_dim_large(gguf_writer *w) { writer_u32(w, "llama.rope.dimension_count", 32); }
 static void rope_base_0(gguf_writer *w) { writer_f32(w, "llama.rope.freq_base", 0); }
-static void rope_yarn(gguf_writer *w) { writer_text(w, "llama.rope.scaling.type", "yarn"); }
+static void rope_dynamic(gguf_writer *w) { writer_text(w, "llama.rope.scaling.type", "dynamic"); }
+static void rope_yarn_bare(gguf_writer *w) { writer_text(w, "llama.rope.scaling.type", "yarn"); }
+static void rope_yarn_twice(gguf_writer *w)
+{
+    rope_yarn_bare(w);
+    writer_f32(w, "llama.rope.scaling.factor", 4);
+    writer_matrix(w, "rope_freqs.weight", BP_F32, 8, 0, (const float[]){1, 1, 1, 1, 1, 1, 1, 1});
+}
+static void rope_yarn_attention(gguf_writer *w)
+{
+    rope_yarn_bare(w);
+    writer_f32(w, "llama.rope.scaling.factor", 4);
+    writer_f32(w, "llama.rope.scaling.yarn_attn_factor", 2);
+}
+static void rope_long(gguf_writer *w) { writer_text(w, "llama.rope.scaling.type", "longrope"); }
+static void cap_negative(gguf_writer *w) { writer_f32(w, "llama.final_logit_softcapping", -1); }
+static void window_negative(gguf_writer *w) { writer_i32(w, "llama.attention.sliding_window", -1); }
+static void window_pattern_0(gguf_writer *w)
+{
+    writer_u32(w, "llama.attention.sliding_window", 8);
+    writer_u32(w, "llama.attention.sliding_window_pattern", 0);
+}
+static void head_norm(gguf_writer *w)
+{
+    float values[16] = {0};
+    writer_matrix(w, "blk.0.attn_q_norm.weight", BP_F32, 16, 0, values);
+}
 static void rope_factors_short(gguf_writer *w)
 {
     writer_matrix(w, "rope_freqs.weight", BP_F32, 4, 0, (const float[]){1, 1, 1, 1});
@@ -316,13 +342,21 @@ static const struct {
     {rope_dim_odd, "f: key \"llama.rope.dimension_count\" is 15, which is odd"},
     {rope_dim_large, "f: key \"llama.rope.dimension_count\" is 32; 1 to 16 are possible"},
     {rope_base_0, "f: key \"llama.rope.freq_base\" is 0; 1 to 1e+30 are possible"},
-    {rope_yarn, "f: key \"llama.rope.scaling.type\" is \"yarn\"; this build knows none and linear"},
+    {rope_dynamic, "f: key \"llama.rope.scaling.type\" is \"dynamic\"; this build knows none, linear and yarn"},
+    {rope_yarn_bare, "f: key \"llama.rope.scaling.factor\" is missing"},
+    {rope_yarn_twice, "f: the model scales its rotations by YaRN and by a tensor of factors"},
+    {rope_yarn_attention, "f: key \"llama.rope.scaling.yarn_attn_factor\" is 2; this build knows 1"},
+    {rope_long, "f: key \"llama.rope.scaling.type\" is \"longrope\"; this build knows none, linear and yarn"},
+    {cap_negative, "f: key \"llama.final_logit_softcapping\" is -1; 0.001 to 1e+06 are possible"},
+    {window_negative, "f: key \"llama.attention.sliding_window\" is -1, which must not be negative"},
+    {window_pattern_0, "f: key \"llama.attention.sliding_window_pattern\" is 0; 1 to 4096 are possible"},
+    {head_norm, "f: tensor \"blk.0.attn_q_norm.weight\" has no place in this architecture as this build knows it"},
     {rope_factors_short, "f: tensor \"rope_freqs.weight\" is not a vector of 8 numbers of type F32"},
     {rope_factor_0, "f: tensor \"rope_freqs.weight\" holds 0 at 2; 1 to 1e6 are possible"},
     {epsilon_0, "f: key \"llama.attention.layer_norm_rms_epsilon\" is 0; "},
     {context_0, "f: key \"llama.context_length\" is 0; 1 to 2147483647 are possible"},
     {context_small, "f: a context of 40 was asked for; the model was trained for 16"},
-    {ffn_0, "f: key \"llama.feed_forward_length\" is 0; 1 to 16777216 are possible"},
+    {ffn_0, "f: key \"llama.feed_forward_length\" is 0; 1 to 8388608 are possible"},
     {ffn_other, "f: tensor \"blk.0.ffn_gate.weight\" has 64 columns and 96 rows" SIZES "64 and 64"},
     {vocab_key_other, "f: key \"llama.vocab_size\" is 299 and tensor \"token_embd.weight\" has 300 rows"},
     {fewer_rows, "f: the vocabulary has 300 tokens and tensor \"token_embd.weight\" 299 rows"},

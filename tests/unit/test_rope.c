@@ -51,13 +51,13 @@ static void check_table(const rope_spec *spec)
     for (uint32_t p = 0; p < spec->positions; p++)
         for (uint32_t i = 0; i < spec->dim / 2; i++) {
             double angle = p * pow(spec->base, -2.0 * i / spec->dim) * spec->scale /
-                           (spec->factors ? (double)spec->factors[i] : 1.0);
+                           (spec->divisors ? spec->divisors[i] : 1.0);
             const float *row = table + (size_t)p * spec->dim;
             /* Near a zero the last bits of the angle itself are what differs. */
             if (fabs(cos(angle)) > 1e-4)
-                worst = fmax(worst, ulps(row[i], cos(angle)));
+                worst = fmax(worst, ulps(row[i], spec->magnitude * cos(angle)));
             if (fabs(sin(angle)) > 1e-4)
-                worst = fmax(worst, ulps(row[spec->dim / 2 + i], sin(angle)));
+                worst = fmax(worst, ulps(row[spec->dim / 2 + i], spec->magnitude * sin(angle)));
         }
     free(table);
     assert_true(worst <= 0.6);
@@ -66,17 +66,17 @@ static void check_table(const rope_spec *spec)
 static void tables_are_the_nearest_floats(void **state)
 {
     (void)state;
-    static const float factors[8] = {1, 1, 1.5f, 2, 4, 8, 8, 8};
-    check_table(&(rope_spec){.positions = 8192, .dim = 64, .base = 100000, .scale = 1});
-    check_table(&(rope_spec){.positions = 3000, .dim = 128, .base = 500000, .scale = 0.125});
-    check_table(&(rope_spec){.positions = 500, .dim = 16, .base = 10000, .scale = 1, .factors = factors});
+    static const double divisors[8] = {1, 1, 1.5, 2, 4, 8, 8, 8};
+    check_table(&(rope_spec){.positions = 8192, .dim = 64, .base = 100000, .scale = 1, .magnitude = 1});
+    check_table(&(rope_spec){.positions = 3000, .dim = 128, .base = 500000, .scale = 0.125, .magnitude = 1});
+    check_table(&(rope_spec){.positions = 500, .dim = 16, .base = 10000, .scale = 1, .magnitude = 1.25, .divisors = divisors});
 }
 
 /* Neither a compiler nor a libm may change a bit: FNV-1a over SmolLM2's table. */
 static void bits_are_fixed(void **state)
 {
     (void)state;
-    rope_spec spec = {.positions = 8192, .dim = 64, .base = 100000, .scale = 1};
+    rope_spec spec = {.positions = 8192, .dim = 64, .base = 100000, .scale = 1, .magnitude = 1};
     float *table = calloc((size_t)spec.positions * spec.dim, sizeof *table);
     double frequencies[32];
     uint64_t hash = 0xCBF29CE484222325u;
@@ -99,16 +99,17 @@ static void instruction_sets_agree(void **state)
     double frequencies[HALF];
     for (int i = 0; i < HALF; i++)
         frequencies[i] = rope_exp(-0.3 * i);
-    copies[WIDE_BASELINE](frequencies, HALF, POSITIONS, wanted);
+    copies[WIDE_BASELINE](frequencies, HALF, POSITIONS, 1.25, wanted);
     for (uint32_t p = 0; p < POSITIONS; p++)
         for (uint32_t i = 0; i < HALF; i++) {
             double sine, cosine;
             rope_sincos(p * frequencies[i], &sine, &cosine);
-            assert_true(wanted[p * 2 * HALF + i] == (float)cosine && wanted[p * 2 * HALF + HALF + i] == (float)sine);
+            assert_true(wanted[p * 2 * HALF + i] == (float)(1.25 * cosine));
+            assert_true(wanted[p * 2 * HALF + HALF + i] == (float)(1.25 * sine));
         }
     for (wide_set set = WIDE_BASELINE; set <= wide_best(); set++) {
         memset(got, 0xff, sizeof got);
-        copies[set](frequencies, HALF, POSITIONS, got);
+        copies[set](frequencies, HALF, POSITIONS, 1.25, got);
         assert_memory_equal(got, wanted, sizeof got);
     }
 }

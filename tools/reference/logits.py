@@ -141,9 +141,9 @@ def greedy(model, ids):
 
 
 class Peer:
-    """llama.cpp through its own bindings, with its default context settings."""
+    """llama.cpp through its own bindings, with its default settings but the size of the context."""
 
-    def __init__(self, path):
+    def __init__(self, path, context=2048):
         folder = peer()
         os.environ["LLAMA_CPP_LIB_PATH"] = str(folder / "bin")
         # The package's __init__ imports its high-level API and with it packages we do not need; the bindings stand alone.
@@ -156,7 +156,7 @@ class Peer:
         api.llama_backend_init()
         self.model = api.llama_model_load_from_file(str(path).encode(), api.llama_model_default_params())
         parameters = api.llama_context_default_params()
-        parameters.n_ctx = 2048
+        parameters.n_ctx = context
         parameters.n_threads = parameters.n_threads_batch = os.cpu_count()
         self.context = api.llama_init_from_model(self.model, parameters)
         self.width = api.llama_vocab_n_tokens(api.llama_model_get_vocab(self.model))
