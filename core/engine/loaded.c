@@ -38,7 +38,11 @@ static bp_status build_tokenizer(loaded *l, bp_error *error)
     } else {
         tokenizer_spec spec = {.model = v->model, .pre = v->pre, .pieces = pieces, .types = v->types, .count = v->count,
                                .merges = merges, .merge_count = v->merge_count, .bos = v->bos, .eos = v->eos, .eot = v->eot,
-                               .unknown = v->unknown, .padding = v->padding, .add_bos = v->add_bos, .add_eos = v->add_eos};
+                               .unknown = v->unknown, .padding = v->padding, .add_bos = v->add_bos, .add_eos = v->add_eos,
+                               .wordpiece = {.lowercase = v->wordpiece.lowercase, .strip_accents = v->wordpiece.strip_accents,
+                                             .clean_text = v->wordpiece.clean_text,
+                                             .split_chinese = v->wordpiece.split_chinese,
+                                             .max_word = v->wordpiece.max_word}};
         status = tokenizer_new(&spec, &l->tokenizer, error);
     }
     free(pieces);

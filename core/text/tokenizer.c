@@ -64,11 +64,24 @@ static void mark_ends(tokenizer *t, const tokenizer_spec *spec)
     }
 }
 
+/* What one kind of model needs and the others do not. */
+static bp_status build_kind(tokenizer *t, const tokenizer_spec *spec, bp_error *error)
+{
+    const char *model = spec->model ? spec->model : "";
+    if (strcmp(model, "gpt2") == 0)
+        return split_rules_new(spec->pre ? spec->pre : "", &t->split, error);
+    if (strcmp(model, "bert") != 0)
+        return error_set(error, BP_EUNSUPPORTED, "the tokenizer model \"%.64s\" is not supported; these are: gpt2 bert",
+                         model);
+    if (spec->unknown < 0 || spec->wordpiece.max_word < 1 || spec->merge_count)
+        return error_set(error, BP_EINVAL, "a WordPiece vocabulary needs an unknown token and a longest word, and no merges");
+    t->wordpiece = spec->wordpiece;
+    t->unknown = spec->unknown;
+    return BP_OK;
+}
+
 static bp_status build(tokenizer *t, const tokenizer_spec *spec, bp_error *error)
 {
-    if (!spec->model || strcmp(spec->model, "gpt2") != 0)
-        return error_set(error, BP_EUNSUPPORTED, "the tokenizer model \"%.64s\" is not supported; this one is: gpt2",
-                         spec->model ? spec->model : "");
     if (spec->count == 0 || spec->count > INT32_MAX / 4 || spec->merge_count > INT32_MAX / 4)
         return error_set(error, BP_EINVAL, "a vocabulary of %u tokens and %u merges cannot be used", spec->count,
                          spec->merge_count);
@@ -78,7 +91,7 @@ static bp_status build(tokenizer *t, const tokenizer_spec *spec, bp_error *error
         if (ids[i] < -1 || (ids[i] >= 0 && (uint32_t)ids[i] >= spec->count))
             return error_set(error, BP_EINVAL, "the %s token %d is not one of the vocabulary's %u", names[i], ids[i],
                              spec->count);
-    bp_status status = split_rules_new(spec->pre ? spec->pre : "", &t->split, error);
+    bp_status status = build_kind(t, spec, error);
     if (status == BP_OK)
         status = vocabulary_build(t, spec, error);
     if (status == BP_OK)
@@ -144,12 +157,15 @@ static bp_status encode_plain(encoding *e, const char *text, size_t bytes, bp_er
     if (bytes == 0)
         return BP_OK;
     buffer repaired = {0}, normal = {0};
-    bp_status status;
+    bp_status status = BP_OK;
+    const split_rules *split = e->t->split;
     if (!normalise_repair(&text, &bytes, &repaired) ||
-        (split_rules_normalise(e->t->split) && !normalise_nfc(&text, &bytes, &normal)))
+        (split && split_rules_normalise(split) && !normalise_nfc(&text, &bytes, &normal)))
         status = error_set(error, BP_ENOMEM, "out of memory for the text");
-    else
-        status = split_text(e->t->split, e->state, text, bytes, encode_word, e, error);
+    else if (!split && !wordpiece_encode(e->t, text, bytes, e->out))
+        status = error_set(error, BP_ENOMEM, "out of memory for the text's tokens");
+    else if (split)
+        status = split_text(split, e->state, text, bytes, encode_word, e, error);
     buffer_free(&normal);
     buffer_free(&repaired);
     return status;
@@ -182,9 +198,9 @@ bp_status tokenizer_encode(const tokenizer *t, const char *text, size_t bytes, c
     if (bytes > TOKENIZER_MAX_TEXT)
         return error_set(error, BP_ELIMIT, "a text of %zu bytes is over the limit of 1 GiB", bytes);
     size_t before = out->count;
-    encoding e = {.t = t, .out = out, .state = split_state_new(t->split)};
+    encoding e = {.t = t, .out = out, .state = t->split ? split_state_new(t->split) : NULL};
     bp_status status = BP_ENOMEM;
-    bool ok = e.state && (!(flags & TOKENIZER_BOS) || !t->add_bos || token_list_append(out, t->bos));
+    bool ok = (e.state || !t->split) && (!(flags & TOKENIZER_BOS) || !t->add_bos || token_list_append(out, t->bos));
     if (ok)
         status = encode_all(&e, text, bytes, special_mask, !special_mask && (flags & TOKENIZER_SPECIAL), error);
     if (ok && status == BP_OK)

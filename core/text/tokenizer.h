@@ -1,7 +1,8 @@
 /* tokenizer: text to token ids and back.
  *
  * Immutable once built; any thread may use it at the same time. Built from a plain description (tokenizer_spec), so that
- * this module knows no file format. Byte-level BPE after Sennrich et al. 2016 and GPT-2's byte alphabet. */
+ * this module knows no file format. Byte-level BPE after Sennrich et al. 2016 and GPT-2's byte alphabet; WordPiece as
+ * BERT has it. */
 #ifndef BACKPLANE_TEXT_TOKENIZER_H
 #define BACKPLANE_TEXT_TOKENIZER_H
 
@@ -17,9 +18,14 @@ typedef struct text_piece {
 /* Token types, with GGUF's numbers. */
 enum { TOKEN_NORMAL = 1, TOKEN_UNKNOWN = 2, TOKEN_CONTROL = 3, TOKEN_USER_DEFINED = 4, TOKEN_UNUSED = 5, TOKEN_BYTE = 6 };
 
+typedef struct wordpiece_options {
+    bool lowercase, strip_accents, clean_text, split_chinese; /* ideographs are words of their own */
+    uint32_t max_word;                                        /* characters; a longer word is unknown */
+} wordpiece_options;
+
 typedef struct tokenizer_spec {
-    const char *model;        /* "gpt2": byte-level BPE */
-    const char *pre;          /* pre-tokenizer: "smollm", "gpt-2", "llama-bpe", "qwen2", … */
+    const char *model;        /* "gpt2": byte-level BPE; "bert": WordPiece */
+    const char *pre;          /* of BPE, the pre-tokenizer: "smollm", "gpt-2", "llama-bpe", "qwen2", … */
     const text_piece *pieces; /* [count], as the file spells them; borrowed while building */
     const int32_t *types;     /* [count] TOKEN_…; NULL: all normal */
     uint32_t count;
@@ -27,6 +33,7 @@ typedef struct tokenizer_spec {
     uint32_t merge_count;
     int32_t bos, eos, eot, unknown, padding; /* -1 where there is none */
     bool add_bos, add_eos;
+    wordpiece_options wordpiece;
 } tokenizer_spec;
 
 typedef struct tokenizer tokenizer;

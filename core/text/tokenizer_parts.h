@@ -6,12 +6,13 @@
  *   tokenizer_normalise.c   text as the split reads it
  *   tokenizer_split.c       text to pre-tokens: one table row per pre-tokenizer
  *   tokenizer_bpe.c         a pre-token to ids
+ *   tokenizer_wordpiece.c   text to ids where the model is WordPiece; nothing is split before it
  *   detokenizer.c           ids to text
  *
- * A second model kind is one more file beside tokenizer_bpe.c and one more branch in tokenizer_new and encode_plain.
+ * Another model kind is one more file beside tokenizer_bpe.c and one more branch in tokenizer_new and encode_plain.
  *
  * Pieces are kept as the bytes they stand for, not as the file spells them, and so are the merges' two halves while they
- * are looked up: "Ġthe" is " the" everywhere behind this header. */
+ * are looked up: "Ġthe" is " the" everywhere behind this header, and so is WordPiece's "▁the". */
 #ifndef BACKPLANE_TEXT_TOKENIZER_PARTS_H
 #define BACKPLANE_TEXT_TOKENIZER_PARTS_H
 
@@ -62,8 +63,10 @@ struct tokenizer {
     uint32_t special_count;
     uint32_t special_first[257]; /* specials that begin with byte b: [special_first[b], special_first[b + 1]) */
 
-    split_rules *split;
-    int32_t bos, eos;
+    split_rules *split; /* NULL: WordPiece */
+    wordpiece_options wordpiece;
+    uint32_t longest_piece; /* bytes */
+    int32_t bos, eos, unknown;
     bool add_bos, add_eos;
 };
 
@@ -108,6 +111,9 @@ typedef struct bpe_memory {
 } bpe_memory;
 void bpe_memory_free(bpe_memory *memory);
 bool bpe_encode(const tokenizer *t, bpe_memory *memory, const char *word, size_t bytes, token_list *out);
+
+/* wordpiece: `text` is valid UTF-8. */
+bool wordpiece_encode(const tokenizer *t, const char *text, size_t bytes, token_list *out);
 
 bool token_list_reserve(token_list *list, size_t more);
 

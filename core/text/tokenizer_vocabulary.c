@@ -96,6 +96,21 @@ static bool decode_byte_piece(text_piece piece, char *out)
     return true;
 }
 
+/* The bytes of an ordinary piece, at most as many as it has; false where the model kind has none of that spelling. */
+static bool decode_piece(const tokenizer *t, text_piece piece, char *out, size_t *written)
+{
+    static const char begins[] = "\xE2\x96\x81"; /* a word, in WordPiece */
+    if (t->split)
+        return alphabet_decode(piece.bytes, piece.length, out, written);
+    size_t mark = piece.length >= 3 && memcmp(piece.bytes, begins, 3) == 0 ? 3 : 0;
+    if (mark)
+        *out++ = ' ';
+    if (piece.length > mark)
+        memcpy(out, piece.bytes + mark, piece.length - mark);
+    *written = piece.length - mark + (mark > 0);
+    return true;
+}
+
 /* The piece's id or NO_TOKEN; *slot is where it is, or where it belongs. */
 static int32_t find_hashed(const tokenizer *t, const char *bytes, size_t length, uint32_t hash, uint32_t *slot)
 {
@@ -212,7 +227,7 @@ static bp_status read_pieces(tokenizer *t, const tokenizer_spec *spec, bp_error 
         t->types[i] = (uint8_t)(type == 0 ? TOKEN_NORMAL : type);
         t->offsets[i] = used;
         size_t length = 1;
-        bool ordinary = t->types[i] == TOKEN_NORMAL && alphabet_decode(piece.bytes, piece.length, t->pool + used, &length);
+        bool ordinary = t->types[i] == TOKEN_NORMAL && decode_piece(t, piece, t->pool + used, &length);
         if (type == TOKEN_BYTE) {
             if (!decode_byte_piece(piece, t->pool + used))
                 return error_set(error, BP_EINVAL, "token %u of the vocabulary is a byte, but spelled \"%.*s\", not <0xHH>",
@@ -225,6 +240,8 @@ static bp_status read_pieces(tokenizer *t, const tokenizer_spec *spec, bp_error 
         }
         used += (uint32_t)length;
         t->offsets[i + 1] = used;
+        if (ordinary && length > t->longest_piece)
+            t->longest_piece = (uint32_t)length;
         if (ordinary)
             queue_piece(t, &queue, i);
         else

@@ -1,4 +1,4 @@
-/* tokenizer: every golden row of five vocabularies, special tokens by mask, the detokeniser, and descriptions that are not
+/* tokenizer: every golden row of six vocabularies, special tokens by mask, the detokeniser, and descriptions that are not
  * as they should be. */
 #include "base/utf8.h"
 #include "model/gguf.h"
@@ -198,6 +198,7 @@ typedef struct golden {
     const char *name;
     const tokenizer *t;
     bool round_trips; /* every byte has a token, and the text is not normalised */
+    size_t rows;
 } golden;
 
 static void check_row(const golden *g, const char *line, size_t number)
@@ -234,7 +235,7 @@ static void check_golden(const golden *g)
     size_t capacity = 0, count = 0;
     while (getline(&line, &capacity, file) > 0)
         check_row(g, line, ++count);
-    assert_int_equal(count, 789);
+    assert_int_equal(count, g->rows);
     free(line);
     fclose(file);
 }
@@ -246,7 +247,7 @@ static void golden_rows_of_four_pre_tokenizers(void **state)
     vocabulary v = smollm2();
     for (size_t i = 0; i < sizeof names / sizeof *names; i++) {
         tokenizer *t = build_pre(&v, names[i]);
-        check_golden(&(golden){names[i], t, false});
+        check_golden(&(golden){names[i], t, false, 789});
         tokenizer_free(t);
     }
     vocabulary_free(&v);
@@ -257,7 +258,7 @@ static void golden_rows_of_qwen(void **state)
     (void)state;
     vocabulary v = cut_down("qwen2.5-coder");
     tokenizer *t = build_pre(&v, "qwen2");
-    check_golden(&(golden){"qwen2.5-coder", t, false});
+    check_golden(&(golden){"qwen2.5-coder", t, false, 789});
     tokenizer_free(t);
     t = build_pre(&v, "gpt-2"); /* which does not normalise: what goes in comes out */
     FILE *file = fopen(SOURCE_DIR "/tests/golden/tokens-qwen2.5-coder.jsonl", "r");
@@ -280,6 +281,68 @@ static void golden_rows_of_qwen(void **state)
     fclose(file);
     tokenizer_free(t);
     vocabulary_free(&v);
+}
+
+static tokenizer_spec wordpiece_spec(const vocabulary *v)
+{
+    tokenizer_spec spec = spec_of(v, NULL);
+    spec.model = "bert";
+    spec.bos = 101;
+    spec.eos = 102;
+    spec.unknown = 100;
+    spec.add_bos = spec.add_eos = true;
+    spec.wordpiece = (wordpiece_options){.lowercase = true, .strip_accents = true, .clean_text = true, .split_chinese = true,
+                                         .max_word = 100};
+    return spec;
+}
+
+static void golden_rows_of_minilm(void **state)
+{
+    (void)state;
+    vocabulary v = cut_down("minilm");
+    tokenizer_spec spec = wordpiece_spec(&v);
+    tokenizer *t = build(&spec);
+    check_golden(&(golden){"minilm", t, false, 848});
+    token_list ids = {0};
+    assert_int_equal(tokenizer_encode(t, "Hello", 5, NULL, TOKENIZER_BOS | TOKENIZER_EOS, &ids, NULL), BP_OK);
+    assert_true(ids.count == 3 && ids.ids[0] == 101 && ids.ids[2] == 102 && ids.ids[1] == tokenizer_find(t, " hello", 6));
+    token_list_free(&ids);
+    tokenizer_free(t);
+    vocabulary_free(&v);
+}
+
+/* Every switch of the normaliser does what its name says, and nothing else. */
+static void wordpiece_switches(void **state)
+{
+    (void)state;
+    static const text_piece pieces[] = {{"[UNK]", 5}, {"\xE2\x96\x81x", 4}, {"x", 1}, {"\xE2\x96\x81X", 4}, {"X", 1},
+                                        {"\xCC\x81", 2}, {"\xE4\xB8\x80", 3}, {"\xE2\x96\x81\xE4\xB8\x80", 6}, {"\x01", 1},
+                                        {"\xE2\x96\x81.", 4}};
+    static const int32_t types[] = {TOKEN_CONTROL, 1, 1, 1, 1, 1, 1, 1, 1, 1};
+    static const struct { wordpiece_options options; const char *text; int32_t ids[4]; size_t count; } cases[] = {
+        {{false, false, false, false, 9}, "Xx", {3, 2}, 2},
+        {{true, false, false, false, 9}, "Xx", {1, 2}, 2},
+        {{false, false, false, false, 9}, "x\xCC\x81", {1, 5}, 2},
+        {{false, true, false, false, 9}, "x\xCC\x81", {1}, 1},
+        {{false, false, false, false, 9}, "x\xE4\xB8\x80x", {1, 6, 2}, 3},
+        {{false, false, false, true, 9}, "x\xE4\xB8\x80x", {1, 7, 1}, 3},
+        {{false, false, false, false, 9}, "x\x01x", {1, 8, 2}, 3},
+        {{false, false, true, false, 9}, "x\x01x", {1, 2}, 2},
+        {{false, false, false, false, 9}, "x.x", {1, 9, 1}, 3},
+        {{false, false, false, false, 3}, "xxx xxxx", {1, 2, 2, 0}, 4},
+        {{false, false, false, false, 9}, "xyx", {0}, 1},
+    };
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        tokenizer_spec spec = {.model = "bert", .pieces = pieces, .types = types, .count = 10, .bos = -1, .eos = -1, .eot = -1,
+                               .unknown = 0, .padding = -1, .wordpiece = cases[i].options};
+        tokenizer *t = build(&spec);
+        token_list ids = {0};
+        assert_int_equal(tokenizer_encode(t, cases[i].text, strlen(cases[i].text), NULL, 0, &ids, NULL), BP_OK);
+        if (ids.count != cases[i].count || memcmp(ids.ids, cases[i].ids, ids.count * sizeof *ids.ids) != 0)
+            fail_msg("case %zu gives %zu tokens, or others than expected", i, ids.count);
+        token_list_free(&ids);
+        tokenizer_free(t);
+    }
 }
 
 /* --- a small vocabulary ----------------------------------------------------------------------------------------------- */
@@ -648,6 +711,8 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(golden_rows_of_four_pre_tokenizers),
         cmocka_unit_test(golden_rows_of_qwen),
+        cmocka_unit_test(golden_rows_of_minilm),
+        cmocka_unit_test(wordpiece_switches),
         cmocka_unit_test(a_users_end_of_turn_stays_text),
         cmocka_unit_test(special_tokens_need_every_byte_marked),
         cmocka_unit_test(begin_and_end_tokens_are_added_where_the_file_has_them_on),

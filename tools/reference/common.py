@@ -13,6 +13,7 @@ GOLDEN = REPOSITORY / "tests" / "golden"
 
 SMOLLM2 = "smollm2"
 QWEN = "qwen2.5-coder"
+MINILM = "minilm"
 
 
 def fetch(name):

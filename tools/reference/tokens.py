@@ -1,6 +1,6 @@
 #!/usr/bin/env python3
 """Makes tests/golden/tokens-*.jsonl: what Hugging Face `tokenizers` makes of a corpus of difficult strings; and
-vocabulary-qwen2.5-coder.json: as much of that vocabulary as these strings can meet, so that the test needs no 491 MB.
+vocabulary-*.json: as much of a vocabulary as these strings can meet, so that the test does not need its model.
 
     $(tools/python reference) tools/reference/tokens.py
 
@@ -14,8 +14,9 @@ import random
 import unicodedata
 
 from gguf import TokenType
+from tokenizers import Tokenizer
 
-from common import GOLDEN, QWEN, SMOLLM2, Vocabulary, base64_text, build_tokenizer, encode, fetch
+from common import GOLDEN, MINILM, QWEN, SMOLLM2, Vocabulary, base64_text, build_tokenizer, encode, fetch
 
 # file suffix, model of the vocabulary, pre-tokenizer
 FILES = [
@@ -101,6 +102,17 @@ INVALID = [
 ]
 
 
+# What only WordPiece has something to say about.
+WORDPIECE = [
+    "[CLS]", "[SEP]", "[MASK]", "[UNK]", "[PAD]", "[CLS] hello world [SEP]", "a[SEP]b", "[cls]", "[CLS", "CLS]", "[MASK]ing", "[unused7]",
+    "unaffable", "UNAFFABLE Unaffable", "a" * 99, "a" * 100, "a" * 101, "é" * 100, "é" * 101, "一" * 150, "x" * 70 + "一" + "y" * 70,
+    "embeddings embedding embed", "##ing ing ##", "## # #", "can't won't", "co-operate", "İİ", "ÅÅÅ", "ﬀ ﬁ", "ß SS ẞ", "ΑΣ ΣΑΣ",
+    "a\u00adb", "a\u200bb", "a\ufeffb", "a\u00a0b", "a\u2028b", "a\u0085b", "a\x0bb\x0cc", "\ue000x\U000f0000", "a\ufffdb",
+    "\u037e \u1fef \u2000", "\U0002b820\U0002b91f\U0002b920", "\uf900\u2f00\u3007", "\u1734a\u0898b\U00011938c", "\u302e\u302f",
+    "ｈｅｌｌｏ　ＷＯＲＬＤ！", "𝐡𝐞𝐥𝐥𝐨", "\u1c89\ua7cb\ua7dc\U00010d50\U00016ea0", "\u0130\u0131", "hello\tworld\r\nagain", "₹€$", "a_b", "\u2e43\u1fff",
+]
+
+
 def by_category():
     """Characters of every general category: alone, between letters and digits, doubled after a space."""
     members = {}
@@ -158,6 +170,11 @@ def corpus():
     return list(dict.fromkeys(cases))
 
 
+def wordpiece_corpus():
+    texts = [(text.encode(), special) for text in WORDPIECE for special in ((False, True) if "[" in text else (False,))]
+    return list(dict.fromkeys([*corpus(), *texts]))
+
+
 def byte_alphabet():
     """GPT-2's character of each byte."""
     plain = [*range(0x21, 0x7F), *range(0xA1, 0xAD), *range(0xAE, 0x100)]
@@ -179,11 +196,37 @@ def write_cut_down(vocabulary, cases, path):
     pieces = {vocabulary.tokens[i] for i in kept}
     rows = [[i, int(vocabulary.types[i]), vocabulary.tokens[i]] for i in kept]
     merges = [f"{left} {right}" for left, right in vocabulary.merges if left + right in pieces]
+    write_vocabulary(path, {"count": len(vocabulary.tokens), "pieces": rows, "merges": merges})
+
+
+def write_vocabulary(path, vocabulary):
     with open(path, "w", encoding="utf-8") as out:
-        json.dump({"count": len(vocabulary.tokens), "pieces": rows, "merges": merges}, out, ensure_ascii=False,
-                  separators=(",", ":"))
+        json.dump(vocabulary, out, ensure_ascii=False, separators=(",", ":"))
         out.write("\n")
-    print(f"{path.name}: {len(rows)} pieces, {len(merges)} merges, {path.stat().st_size} bytes")
+    print(f"{path.name}: {len(vocabulary['pieces'])} pieces, {len(vocabulary['merges'])} merges, {path.stat().st_size} bytes")
+
+
+def write_cut_down_wordpiece(tokenizer, cases, path):
+    """The special tokens, and every piece that occurs in a normalised case, spelled as GGUF does: "##ing" is "ing", and what
+    begins a word has U+2581 before it."""
+    texts = "\n".join({tokenizer.normalizer.normalize_str(data.decode("utf-8", errors="replace")) for data, _ in cases})
+    added = {token.content for token in tokenizer.get_added_tokens_decoder().values()}
+    rows = []
+    for piece, i in sorted(tokenizer.get_vocab().items(), key=lambda item: item[1]):
+        bare = piece.removeprefix("##") if len(piece) > 2 else piece
+        if piece in added:
+            rows.append([i, int(TokenType.CONTROL), piece])
+        elif bare in texts:
+            rows.append([i, int(TokenType.NORMAL), bare if bare != piece else "\u2581" + piece])
+    write_vocabulary(path, {"count": tokenizer.get_vocab_size(), "pieces": rows, "merges": []})
+
+
+def write_tokens(tokenizer, cases, path):
+    with open(path, "w", encoding="ascii") as out:
+        for data, special in cases:
+            ids = encode(tokenizer, data.decode("utf-8", errors="replace"), special)
+            out.write(json.dumps({"bytes": base64_text(data), "ids": ids, "special": special}, separators=(",", ":")) + "\n")
+    print(f"{path.name}: {len(cases)} cases, {path.stat().st_size} bytes")
 
 
 def main():
@@ -193,13 +236,14 @@ def main():
         if model not in vocabularies:
             vocabularies[model] = Vocabulary(fetch(model))
         tokenizer = build_tokenizer(vocabularies[model], pre_tokenizer)
-        path = GOLDEN / f"tokens-{suffix}.jsonl"
-        with open(path, "w", encoding="ascii") as out:
-            for data, special in cases:
-                ids = encode(tokenizer, data.decode("utf-8", errors="replace"), special)
-                out.write(json.dumps({"bytes": base64_text(data), "ids": ids, "special": special}, separators=(",", ":")) + "\n")
-        print(f"{path.name}: {len(cases)} cases, {path.stat().st_size} bytes")
+        write_tokens(tokenizer, cases, GOLDEN / f"tokens-{suffix}.jsonl")
     write_cut_down(vocabularies[QWEN], cases, GOLDEN / "vocabulary-qwen2.5-coder.json")
+    cases = wordpiece_corpus()
+    tokenizer = Tokenizer.from_file(str(fetch(MINILM) / "tokenizer.json"))
+    tokenizer.no_truncation()
+    tokenizer.no_padding()
+    write_tokens(tokenizer, cases, GOLDEN / "tokens-minilm.jsonl")
+    write_cut_down_wordpiece(tokenizer, cases, GOLDEN / "vocabulary-minilm.json")
 
 
 if __name__ == "__main__":
