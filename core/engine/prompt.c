@@ -46,6 +46,14 @@ static bp_status put_json(json_t *object, const char *key, const char *text, jso
     return json_object_set_new(object, key, value) == 0 ? BP_OK : fail_memory(error);
 }
 
+static bp_status put_content(json_t *object, const bp_message *m, uint32_t index, bp_error *error)
+{
+    json_t *value = json_stringn(m->content, m->content_bytes ? (size_t)m->content_bytes : strlen(m->content));
+    if (!value)
+        return error_set(error, BP_EINVAL, "messages[%u].content is not valid UTF-8", index);
+    return json_object_set_new(object, "content", value) == 0 ? BP_OK : fail_memory(error);
+}
+
 static bp_status append_message(json_t *messages, const bp_message *m, uint32_t index, bp_error *error)
 {
     json_t *object = json_object();
@@ -55,7 +63,7 @@ static bp_status append_message(json_t *messages, const bp_message *m, uint32_t 
         return error_set(error, BP_EINVAL, "messages[%u] has no role", index);
     bp_status status = put_text(object, "role", m->role, index, error);
     if (status == BP_OK && m->content)
-        status = put_text(object, "content", m->content, index, error);
+        status = put_content(object, m, index, error);
     else if (status == BP_OK && json_object_set_new(object, "content", json_null()) != 0)
         status = fail_memory(error);
     if (status == BP_OK && m->name)

@@ -173,7 +173,7 @@ static bool read_stop(openai_request *r, const field *f, json_t *value, refusal 
         return refuse_memory(why);
     for (size_t i = 0; i < total; i++) {
         const json_t *entry = json_is_string(value) ? value : json_array_get(value, i);
-        if (!json_string_length(entry) || strlen(json_string_value(entry)) != json_string_length(entry))
+        if (!json_string_length(entry) || !openai_string(entry))
             return refuse(why, f->name, "invalid_value", "stop[%zu] is not a string of at least one character, without NUL",
                           i);
         r->stops[i] = json_string_value(entry);

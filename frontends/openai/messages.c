@@ -7,7 +7,7 @@
 #include <string.h>
 
 /* The texts of [{"type": "text", "text": …}, …] as one. */
-static bool join_parts(openai_request *r, const json_t *parts, size_t message, const char **out, refusal *why)
+static bool join_parts(openai_request *r, const json_t *parts, size_t message, refusal *why)
 {
     text joined = {0};
     bool good = true;
@@ -21,8 +21,10 @@ static bool join_parts(openai_request *r, const json_t *parts, size_t message, c
             good = refuse_memory(why);
     }
     if (good) {
-        *out = openai_keep(r, text_string(&joined), joined.size);
-        good = *out || refuse_memory(why);
+        bp_message *m = &r->messages[message];
+        m->content = openai_keep(r, text_string(&joined), joined.size);
+        m->content_bytes = joined.size;
+        good = m->content || refuse_memory(why);
     }
     text_free(&joined);
     return good;
@@ -36,16 +38,20 @@ static bool refuse_part(size_t message, const char *key, refusal *why)
 static bool read_part(openai_request *r, size_t index, const char *key, const json_t *value, refusal *why)
 {
     bp_message *m = &r->messages[index];
-    const char *string = json_string_value(value);
     const struct { const char *name, **out; } words[] = {
-        {"role", &m->role}, {"name", &m->name}, {"tool_call_id", &m->tool_call_id}, {"content", &m->content}};
+        {"role", &m->role}, {"name", &m->name}, {"tool_call_id", &m->tool_call_id}};
     if (strcmp(key, "content") == 0 && json_is_array(value))
-        return join_parts(r, value, index, &m->content, why);
+        return join_parts(r, value, index, why);
+    if (strcmp(key, "content") == 0) {
+        m->content = json_string_value(value);
+        m->content_bytes = json_string_length(value);
+        return m->content || refuse_part(index, key, why);
+    }
     for (size_t i = 0; i < sizeof words / sizeof *words; i++) {
         if (strcmp(key, words[i].name) != 0)
             continue;
-        *words[i].out = string;
-        return string || refuse_part(index, key, why);
+        *words[i].out = openai_string(value);
+        return *words[i].out || refuse_part(index, key, why);
     }
     if (strcmp(key, "tool_calls") != 0 || !json_is_array(value))
         return refuse_part(index, key, why);

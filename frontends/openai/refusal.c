@@ -34,7 +34,9 @@ void refuse_status(refusal *why, const bp_error *error)
     case BP_ENOTFOUND: code = "model_not_found"; break;
     case BP_ELIMIT: code = "context_length_exceeded"; break;
     case BP_ETIMEOUT: code = "timeout"; ours = true; break;
-    case BP_EBUSY: code = "busy"; ours = true; break;
+    case BP_EBUSY: code = "overloaded"; ours = true; break;
+    case BP_EDEVICE: code = "model_unavailable"; ours = true; break;
+    case BP_ECANCELLED: code = "shutting_down"; ours = true; break;
     default: code = "internal_error"; ours = true;
     }
     refuse(why, error->code == BP_ENOTFOUND ? "model" : "", code, "%s", error->message);

@@ -38,13 +38,21 @@ json_t *openai_given(const json_t *body, const char *name)
     return json_is_null(value) ? NULL : value;
 }
 
+const char *openai_string(const json_t *value)
+{
+    const char *string = json_string_value(value);
+    return string && strlen(string) == json_string_length(value) ? string : NULL;
+}
+
 static bool choose_model(openai_request *r, const bp_engine_api *api, bp_engine *engine, const char *model, refusal *why)
 {
     const json_t *named = openai_given(r->body, "model");
     if (named && !json_is_string(named))
         return refuse(why, "model", "invalid_value", "model is not a string");
+    if (named && !openai_string(named))
+        return refuse(why, "model", "model_not_found", "there is no model of that name");
     if (named)
-        model = json_string_value(named);
+        model = openai_string(named);
     uint32_t index;
     bp_error error = {0};
     if (api->find_model(engine, model, &index, &error) != BP_OK) {

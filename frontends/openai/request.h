@@ -44,6 +44,8 @@ void openai_request_choose(openai_request *r, uint32_t prompt);
 
 /* A field of an object; NULL where it is null or not there. */
 json_t *openai_given(const json_t *body, const char *name);
+/* A string that holds no NUL; NULL where it is none. */
+const char *openai_string(const json_t *value);
 /* fields.c */
 bool openai_read_field(openai_request *r, const char *name, json_t *value, bool strict, refusal *why);
 /* messages.c */

@@ -95,7 +95,7 @@ def test_what_a_request_leaves_out_is_the_models(tmp_path):
 
 
 @pytest.mark.parametrize("line", [b"not json", b"{", b"[]", b"3", b'""', b"null", b'{"a":1} x', b"\xff",
-                                  b'{"prompt":"\xff"}', b'{"prompt":"a","prompt":"b"}', b'{"prompt":"\\u0000"}',
+                                  b'{"prompt":"\xff"}', b'{"prompt":"a","prompt":"b"}',
                                   b'{"prompt":"\\ud800"}',
                                   b'{"temperature":1e400}', b"[" * 100000])
 def test_lines_that_are_no_request(line, tmp_path):

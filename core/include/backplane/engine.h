@@ -46,6 +46,8 @@ typedef struct bp_message {
     const char *name;            /* NULL or the speaker's, or the tool's, name */
     const char *tool_call_id;    /* NULL or, for role "tool", the call it answers */
     const char *tool_calls_json; /* NULL or a JSON array in OpenAI's shape */
+    uint64_t content_bytes;      /* of content, which may then hold NUL bytes; 0: it ends at its first NUL */
+    uint64_t reserved[2];
 } bp_message;
 
 enum { BP_INPUT_MESSAGES = 0, BP_INPUT_TEXT = 1, BP_INPUT_TOKENS = 2 };

@@ -1,0 +1,74 @@
+/* Whether the client is still there, before there is anything to write.
+ *
+ * CivetWeb shows no socket, so it is looked for among this process's descriptors by the addresses at its two ends. A
+ * client that will send no more may still be reading: when its end of stream is seen, an interim response (100 Continue,
+ * which every client passes over) is written once, and only a client that is really gone answers that with a reset. */
+#include "http/http.h"
+
+#include <arpa/inet.h>
+#include <dirent.h>
+#include <poll.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+/* The port, and the address as CivetWeb writes it. */
+static bool describe(const struct sockaddr_storage *address, char out[INET6_ADDRSTRLEN], int *port)
+{
+    if (address->ss_family == AF_INET) {
+        const struct sockaddr_in *v4 = (const struct sockaddr_in *)(const void *)address;
+        *port = ntohs(v4->sin_port);
+        return inet_ntop(AF_INET, &v4->sin_addr, out, INET6_ADDRSTRLEN) != NULL;
+    }
+    if (address->ss_family != AF_INET6)
+        return false;
+    const struct sockaddr_in6 *v6 = (const struct sockaddr_in6 *)(const void *)address;
+    *port = ntohs(v6->sin6_port);
+    return inet_ntop(AF_INET6, &v6->sin6_addr, out, INET6_ADDRSTRLEN) != NULL;
+}
+
+static bool is_connection(const exchange *e, int descriptor)
+{
+    struct sockaddr_storage far = {0}, near = {0};
+    socklen_t far_bytes = sizeof far, near_bytes = sizeof near;
+    char address[INET6_ADDRSTRLEN];
+    int far_port, near_port;
+    return getpeername(descriptor, (struct sockaddr *)&far, &far_bytes) == 0 &&
+           getsockname(descriptor, (struct sockaddr *)&near, &near_bytes) == 0 && describe(&near, address, &near_port) &&
+           describe(&far, address, &far_port) && far_port == e->info->remote_port && near_port == e->info->server_port &&
+           strcmp(address, e->info->remote_addr) == 0;
+}
+
+static int find_socket(const exchange *e)
+{
+    DIR *all = opendir("/proc/self/fd");
+    int found = -1;
+    for (struct dirent *entry; all && found < 0 && (entry = readdir(all));) {
+        int descriptor = atoi(entry->d_name);
+        if (entry->d_name[0] != '.' && descriptor != dirfd(all) && is_connection(e, descriptor))
+            found = descriptor;
+    }
+    if (all)
+        closedir(all);
+    return found;
+}
+
+bool client_gone(exchange *e)
+{
+    static const char interim[] = "HTTP/1.1 100 Continue\r\n\r\n";
+    if (!e->looked) {
+        e->looked = true;
+        e->socket = find_socket(e);
+    }
+    struct pollfd state = {.fd = e->socket, .events = POLLRDHUP};
+    if (e->socket < 0 || poll(&state, 1, 0) <= 0)
+        return false;
+    if (state.revents & (POLLERR | POLLHUP))
+        return true;
+    if ((state.revents & POLLRDHUP) && !e->probed && strcmp(e->info->http_version, "1.0") != 0) {
+        e->probed = true;
+        return mg_write(e->connection, interim, sizeof interim - 1) <= 0;
+    }
+    return false;
+}

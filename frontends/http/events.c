@@ -1,0 +1,166 @@
+/* A completion as server-sent events. Tokens that are ready together go out in one write.
+ *
+ * The response begins with the first event of the engine, so that a request which never starts is refused with a status of
+ * its own. Afterwards a failure is an event. */
+#include "http/generate.h"
+
+#include "openai/answer.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+typedef struct outgoing {
+    text bytes;
+    bool begun;
+} outgoing;
+
+static bool add_data(text *out, json_t *value)
+{
+    char *bytes = value ? json_dumps(value, JSON_COMPACT | JSON_REAL_PRECISION(9)) : NULL;
+    json_decref(value);
+    bool good = bytes && text_append(out, "data: ", 6) && text_append(out, bytes, strlen(bytes)) && text_append(out, "\n\n", 2);
+    free(bytes);
+    return good;
+}
+
+static json_t *chunk_of(const generation *g, json_t *choices, json_t *usage)
+{
+    const char *object = g->request.kind == OPENAI_CHAT ? "chat.completion.chunk" : "text_completion";
+    json_t *chunk = json_pack("{ss ss sI ss ss so}", "id", g->id, "object", object, "created", (json_int_t)g->created, "model",
+                              g->model, "system_fingerprint", "backplane", "choices", choices);
+    if (chunk && g->request.include_usage)
+        json_object_set_new(chunk, "usage", usage ? usage : json_null());
+    else
+        json_decref(usage);
+    return chunk;
+}
+
+/* A choice of this much text; `delta` of a chat. */
+static json_t *choice_of(const generation *g, const answer *a, json_t *delta, json_t *content, json_t *logprobs,
+                         const char *reason)
+{
+    if (g->request.kind == OPENAI_CHAT) {
+        json_decref(content);
+        return json_pack("{si so so ss?}", "index", (int)a->index, "delta", delta, "logprobs", logprobs, "finish_reason", reason);
+    }
+    json_decref(delta);
+    return json_pack("{si so so ss?}", "index", (int)a->index, "text", content, "logprobs", logprobs, "finish_reason", reason);
+}
+
+static bool add_choice(const generation *g, const answer *a, text *out, json_t *delta, json_t *content, json_t *logprobs,
+                       const char *reason)
+{
+    return add_data(out, chunk_of(g, json_pack("[o]", choice_of(g, a, delta, content, logprobs, reason)), NULL));
+}
+
+/* The role of a chat; the prompt of a text completion that echoes it. */
+static bool open_answer(generation *g, answer *a, text *out)
+{
+    a->begun = true;
+    if (g->request.kind == OPENAI_CHAT)
+        return add_choice(g, a, out, json_pack("{ss ss sn}", "role", "assistant", "content", "", "refusal"), NULL, json_null(),
+                          NULL);
+    text prompt = {0};
+    bool good = generation_echo(g, a, &prompt);
+    if (good && prompt.size)
+        good = add_choice(g, a, out, NULL, openai_text(prompt.data, prompt.size), json_null(), NULL);
+    text_free(&prompt);
+    return good;
+}
+
+/* What came since the last round. */
+static bool flush_answer(generation *g, answer *a, text *out)
+{
+    size_t entries = json_array_size(a->logprobs);
+    if (a->text.size == 0 && entries == 0)
+        return true;
+    json_t *content = openai_text(text_string(&a->text), a->text.size);
+    json_t *logprobs = a->logprobs ? openai_logprobs(g->request.kind, a->logprobs, a->characters) : json_null();
+    a->characters += openai_characters(a->logprobs);
+    text_clear(&a->text);
+    if (a->logprobs) { /* the chunk holds the old list */
+        json_decref(a->logprobs);
+        a->logprobs = json_array();
+    }
+    return add_choice(g, a, out, json_pack("{sO}", "content", content), content, logprobs, NULL);
+}
+
+static bool close_answer(generation *g, answer *a, text *out)
+{
+    return add_choice(g, a, out, json_object(), json_string(""), json_null(), openai_finish_reason(a->finish));
+}
+
+static bool note(generation *g, answer *a, const bp_event *event)
+{
+    (void)g, (void)a, (void)event;
+    return true;
+}
+
+/* Makes the chunks of a round. `before` says which answers ran when it began. */
+static bool collect(generation *g, text *out)
+{
+    for (uint32_t i = 0; i < g->count; i++) {
+        answer *a = &g->answers[i];
+        bool over = !a->stream && a->finish != 0;
+        if (!a->begun && (a->text.size || json_array_size(a->logprobs) || over) && !open_answer(g, a, out))
+            return refuse_memory(&g->why);
+        if (!flush_answer(g, a, out))
+            return refuse_memory(&g->why);
+        if (over) {
+            if (!close_answer(g, a, out))
+                return refuse_memory(&g->why);
+            a->finish = 0; /* told */
+        }
+    }
+    return true;
+}
+
+static bool send(generation *g, outgoing *o)
+{
+    exchange *e = g->exchange;
+    if (o->bytes.size == 0)
+        return !client_gone(e);
+    bool good = (o->begun || reply_stream_begin(e)) && reply_stream_write(e, &o->bytes);
+    o->begun = true;
+    text_clear(&o->bytes);
+    return good;
+}
+
+static void lose_client(generation *g)
+{
+    g->exchange->status = 499;
+    mg_disable_connection_keep_alive(g->exchange->connection);
+}
+
+static void finish(generation *g, outgoing *o, bool failed)
+{
+    exchange *e = g->exchange;
+    if (failed && !o->begun) {
+        reply_refused(e, &g->why);
+        return;
+    }
+    bool good = true;
+    if (failed)
+        good = add_data(&o->bytes, json_pack("{so}", "error", refusal_json(&g->why)));
+    else if (g->request.include_usage)
+        good = add_data(&o->bytes, chunk_of(g, json_array(), generation_usage(g)));
+    static const char done[] = "data: [DONE]\n\n";
+    if (!good || !text_append(&o->bytes, done, sizeof done - 1) || !send(g, o) || !reply_stream_end(e))
+        lose_client(g);
+}
+
+void generation_events(generation *g)
+{
+    outgoing out = {0};
+    bool good = true;
+    while (good && g->running > 0) {
+        good = generation_round(g, note) && collect(g, &out.bytes);
+        if (good && !send(g, &out)) {
+            lose_client(g);
+            text_free(&out.bytes);
+            return;
+        }
+    }
+    finish(g, &out, !good);
+    text_free(&out.bytes);
+}

@@ -1,0 +1,164 @@
+/* One request from its first byte to its line in the log.
+ *
+ * A request passes, in this order: transport (what is wrong closes the connection), route, method, key, headers of the body,
+ * the body itself, its handler. Paths are compared as they were sent: nothing is collapsed or matched without case, and only names of models may be
+ * escaped. */
+#include "http/http.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/random.h>
+
+typedef struct route {
+    const char *path, *method; /* a path that ends in '/' takes a name behind it */
+    bool open;                 /* needs no key */
+    void (*handle)(exchange *e);
+} route;
+
+static const route routes[] = {
+    {"/v1/chat/completions", "POST", false, route_chat},
+    {"/v1/completions", "POST", false, route_completions},
+    {"/v1/models", "GET", false, route_models},
+    {"/v1/models/", "GET", false, route_model},
+    {"/tokenize", "POST", false, route_tokenize},
+    {"/detokenize", "POST", false, route_detokenize},
+    {"/apply-template", "POST", false, route_apply_template},
+    {"/health", "GET", true, route_health},
+    {"/version", "GET", true, route_version},
+};
+
+/* CivetWeb decodes a path where it lies, between the method and what follows it in the request's first line. */
+static bool is_escaped(const exchange *e)
+{
+    const char *end = e->info->query_string ? e->info->query_string - 1 : e->info->http_version - sizeof " HTTP";
+    return (size_t)(end - e->path) != strlen(e->path);
+}
+
+static const route *find_route(exchange *e)
+{
+    for (size_t i = 0; i < sizeof routes / sizeof *routes; i++) {
+        size_t length = strlen(routes[i].path);
+        if (strncmp(e->path, routes[i].path, length) != 0)
+            continue;
+        e->tail = e->path + length;
+        if (routes[i].path[length - 1] == '/' ? *e->tail != '\0' : !*e->tail && !is_escaped(e))
+            return &routes[i];
+    }
+    return NULL;
+}
+
+/* What the client calls the request, where that can stand in a header and a log; else 16 random digits. */
+static void name_exchange(exchange *e)
+{
+    size_t count, length;
+    const char *given = header_of(e, "X-Request-Id", &count);
+    static const char allowed[] = "0123456789abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ-_.:";
+    if (count == 1 && given && (length = strlen(given)) > 0 && length < HTTP_ID_ROOM && !given[strspn(given, allowed)]) {
+        memcpy(e->id, given, length + 1);
+        return;
+    }
+    uint64_t number = atomic_load(&e->server->exchanges);
+    if (getrandom(&number, sizeof number, GRND_NONBLOCK) != sizeof number)
+        number = number * 0x9E3779B97F4A7C15u;
+    snprintf(e->id, sizeof e->id, "%016llx", (unsigned long long)number);
+}
+
+static void handle(exchange *e)
+{
+    refusal why;
+    int status = 400;
+    if (!guard_transport(e, &status, &why)) {
+        e->close = true;
+        reply_refusal(e, status, &why);
+        return;
+    }
+    const route *r = find_route(e);
+    if (!r) {
+        refuse(&why, "", "unknown_url", "there is no %s %.200s here", e->info->request_method, e->path);
+        e->close = true; /* its body was not read */
+        reply_refusal(e, 404, &why);
+        return;
+    }
+    bool head = strcmp(r->method, "GET") == 0 && strcmp(e->info->request_method, "HEAD") == 0;
+    if (strcmp(e->info->request_method, r->method) != 0 && !head) {
+        e->close = true;
+        reply_allow(e, r->method);
+        return;
+    }
+    bool posted = strcmp(r->method, "POST") == 0;
+    if (!r->open && !guard_key(e, &why))
+        status = 401;
+    else if (posted && (!guard_json(e, &status, &why) || !body_read(e, &status, &why)))
+        e->close = true;
+    else {
+        r->handle(e);
+        return;
+    }
+    e->close = true;
+    reply_refusal(e, status, &why);
+}
+
+static void *handle_on_thread(void *user)
+{
+    handle(user);
+    return NULL;
+}
+
+/* CivetWeb's threads have stacks of 100 KiB, which templates and JSON may need more than. */
+static void handle_with_room(exchange *e)
+{
+    pthread_t thread;
+    if (pthread_create(&thread, NULL, handle_on_thread, e) == 0) {
+        pthread_join(thread, NULL);
+        return;
+    }
+    refusal why;
+    refuse(&why, "", "overloaded", "there is no thread left for this request");
+    why.type = "server_error";
+    e->close = true;
+    reply_refusal(e, 503, &why);
+}
+
+static void count_active(http *server, int change)
+{
+    pthread_mutex_lock(&server->lock);
+    server->active += (uint32_t)change;
+    if (server->active == 0)
+        pthread_cond_signal(&server->changed);
+    pthread_mutex_unlock(&server->lock);
+}
+
+int exchange_begin(struct mg_connection *connection)
+{
+    const struct mg_request_info *info = mg_get_request_info(connection);
+    http *server = info->user_data;
+    exchange e = {.server = server, .connection = connection, .info = info, .socket = -1,
+                  .path = info->request_uri ? info->request_uri : ""};
+    uint64_t began = server->host->now(server->host->context);
+    atomic_fetch_add(&server->exchanges, 1);
+    count_active(server, 1);
+    name_exchange(&e);
+    handle_with_room(&e);
+    count_active(server, -1);
+    text_free(&e.body);
+    server->host->log(server->host->context, BP_LOG_DEBUG, "http: %s %.200s %d %.1f ms %s", info->request_method, e.path,
+                      e.status, (double)(server->host->now(server->host->context) - began) / 1e6, e.id);
+    return e.status ? e.status : 500;
+}
+
+/* There may be no request to tell of: not a line of it was understood. */
+int exchange_error(struct mg_connection *connection, int status, const char *message)
+{
+    static const struct mg_request_info nothing = {.request_method = "", .http_version = "1.1"};
+    const struct mg_request_info *info = mg_get_request_info(connection);
+    exchange e = {.server = mg_get_user_data(mg_get_context(connection)), .connection = connection, .path = "", .close = true,
+                  .info = info && info->http_version && info->request_method ? info : &nothing, .id = "none", .socket = -1};
+    refusal why;
+    refuse(&why, "", status >= 500 ? "internal_error" : "invalid_request", "the request cannot be read: %.200s",
+           message && *message ? message : "it is not HTTP");
+    if (status >= 500)
+        why.type = "server_error";
+    reply_refusal(&e, status == 411 ? 400 : status, &why); /* CivetWeb's word for a length that is no number */
+    return 0;
+}

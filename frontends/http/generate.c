@@ -1,0 +1,226 @@
+#include "http/generate.h"
+
+#include "openai/answer.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/random.h>
+#include <time.h>
+
+enum { ALONE_NS = 100000000, SHARED_NS = 5000000, COMPLETION_TOKENS = 16 };
+
+static bool out_of_memory(generation *g)
+{
+    g->failed = true;
+    return refuse_memory(&g->why);
+}
+
+static bool add_event(generation *g, answer *a, const bp_event *event)
+{
+    int32_t top = g->request.request.sampling.logprobs;
+    if (event->text_bytes && !text_append(&a->text, event->text, event->text_bytes))
+        return out_of_memory(g);
+    if (event->kind == BP_EVENT_TOKEN && a->logprobs &&
+        json_array_append_new(a->logprobs, openai_token(event, top > 0 ? (uint32_t)top : 0)) != 0)
+        return out_of_memory(g);
+    return true;
+}
+
+static void end_answer(generation *g, answer *a)
+{
+    if (a->stream) {
+        g->exchange->server->api->release(a->stream);
+        a->stream = NULL;
+        g->running--;
+    }
+}
+
+static bool take_one(generation *g, answer *a, const bp_event *event, take_event take)
+{
+    bool last = event->kind == BP_EVENT_DONE || event->kind == BP_EVENT_ERROR;
+    if (last)
+        a->usage = event->usage;
+    a->finish = event->finish;
+    if (event->kind == BP_EVENT_ERROR || (event->kind == BP_EVENT_DONE && event->finish == BP_FINISH_CANCELLED)) {
+        bp_error why = event->kind == BP_EVENT_ERROR ? event->error
+                                                     : (bp_error){BP_ECANCELLED, "the server is shutting down"};
+        refuse_status(&g->why, &why);
+        g->failed = true;
+        return false;
+    }
+    bool good = add_event(g, a, event) && take(g, a, event);
+    if (last)
+        end_answer(g, a);
+    return good;
+}
+
+bool generation_round(generation *g, take_event take)
+{
+    const bp_engine_api *api = g->exchange->server->api;
+    uint64_t wait = g->running == 1 ? ALONE_NS : SHARED_NS;
+    for (uint32_t i = 0; i < g->count; i++) {
+        answer *a = &g->answers[i];
+        while (a->stream) {
+            bp_event event = {.size = sizeof event};
+            bp_error error = {0};
+            bp_status status = api->next(a->stream, wait, &event, &error);
+            wait = 0;
+            if (status == BP_ETIMEOUT)
+                break;
+            if (status != BP_OK) {
+                refuse_status(&g->why, &error);
+                g->failed = true;
+                return false;
+            }
+            if (!take_one(g, a, &event, take))
+                return false;
+        }
+    }
+    return true;
+}
+
+json_t *generation_usage(const generation *g)
+{
+    json_int_t prompt = 0, completion = 0, cached = 0;
+    for (uint32_t i = 0; i < g->count; i++) {
+        const bp_usage *u = &g->answers[i].usage;
+        completion += u->completion_tokens;
+        if (i % g->request.answers == 0) {
+            prompt += u->prompt_tokens;
+            cached += u->cached_tokens;
+        }
+    }
+    return json_pack("{sI sI sI s{sI}}", "prompt_tokens", prompt, "completion_tokens", completion, "total_tokens",
+                     prompt + completion, "prompt_tokens_details", "cached_tokens", cached);
+}
+
+bool generation_echo(const generation *g, const answer *a, text *out)
+{
+    const http *server = g->exchange->server;
+    if (!g->request.echo)
+        return true;
+    const openai_prompt *p = &g->request.prompts[a->index / g->request.answers];
+    if (p->text)
+        return text_append(out, p->text, p->bytes);
+    uint64_t bytes = 0;
+    const char *model = g->request.request.model;
+    if (server->api->detokenize(server->engine, model, p->tokens, p->count, NULL, 0, &bytes, NULL) != BP_OK ||
+        bytes >= SIZE_MAX / 2)
+        return false;
+    char *words = malloc((size_t)bytes + 1);
+    bool good = words && server->api->detokenize(server->engine, model, p->tokens, p->count, words, bytes, &bytes, NULL) == BP_OK &&
+                text_append(out, words, (size_t)bytes);
+    free(words);
+    return good;
+}
+
+/* --- from the body to the streams --------------------------------------------------------------------------------- */
+
+/* What this server adds to what the table of fields allows. */
+static bool check(const generation *g, const json_t *body, refusal *why)
+{
+    if (g->request.echo && g->request.logprobs)
+        return refuse(why, "echo", "unsupported", "echo together with logprobs is not supported");
+    (void)body;
+    return true;
+}
+
+static bool read_request(generation *g, json_t *body, unsigned kind, refusal *why)
+{
+    http *server = g->exchange->server;
+    uint32_t index;
+    bp_model_info info = {.size = sizeof info};
+    bp_error error = {0};
+    if (!openai_given(body, "model"))
+        return refuse(why, "model", "invalid_value", "model is missing");
+    if (!openai_request_read(&g->request, body, kind, false, server->api, server->engine, NULL, why) || !check(g, body, why))
+        return false;
+    bp_request *r = &g->request.request;
+    if (kind == OPENAI_TEXT && r->max_tokens == 0)
+        r->max_tokens = COMPLETION_TOKENS;
+    if (server->api->find_model(server->engine, r->model, &index, &error) != BP_OK ||
+        server->api->model_info(server->engine, index, &info, &error) != BP_OK) {
+        refuse_status(why, &error);
+        return false;
+    }
+    memcpy(g->model, info.name, sizeof g->model);
+    return true;
+}
+
+static bool submit_all(generation *g, refusal *why)
+{
+    http *server = g->exchange->server;
+    openai_request *r = &g->request;
+    uint64_t count = (uint64_t)r->answers * (r->kind == OPENAI_TEXT ? r->prompt_count : 1);
+    uint64_t seed = r->request.sampling.seed;
+    g->answers = calloc((size_t)count, sizeof *g->answers);
+    if (!g->answers)
+        return refuse_memory(why);
+    for (; g->count < count; g->count++) {
+        answer *a = &g->answers[g->count];
+        bp_error error = {0};
+        if (r->kind == OPENAI_TEXT)
+            openai_request_choose(r, g->count / r->answers);
+        r->request.sampling.seed = seed + g->count % r->answers;
+        *a = (answer){.index = g->count, .logprobs = r->logprobs ? json_array() : NULL};
+        if (r->logprobs && !a->logprobs)
+            return refuse_memory(why);
+        if (server->api->submit(server->engine, &r->request, &a->stream, &error) != BP_OK) {
+            a->stream = NULL;
+            json_decref(a->logprobs);
+            refuse_status(why, &error);
+            return false;
+        }
+        g->running++;
+    }
+    return true;
+}
+
+static void name_generation(generation *g, const char *prefix)
+{
+    unsigned char random[12] = {0};
+    if (getrandom(random, sizeof random, GRND_NONBLOCK) != sizeof random)
+        memcpy(random, g->exchange->id, sizeof random);
+    size_t at = (size_t)snprintf(g->id, sizeof g->id, "%s", prefix);
+    for (size_t i = 0; i < sizeof random; i++)
+        at += (size_t)snprintf(g->id + at, sizeof g->id - at, "%02x", random[i]);
+    g->created = time(NULL);
+}
+
+static void generation_clear(generation *g)
+{
+    for (uint32_t i = 0; i < g->count; i++) {
+        end_answer(g, &g->answers[i]);
+        text_free(&g->answers[i].text);
+        json_decref(g->answers[i].logprobs);
+    }
+    free(g->answers);
+    openai_request_clear(&g->request);
+}
+
+static void generate(exchange *e, unsigned kind)
+{
+    generation g = {.exchange = e};
+    refusal why;
+    json_t *body = body_json(e, &why);
+    name_generation(&g, kind == OPENAI_CHAT ? "chatcmpl-" : "cmpl-");
+    if (!body || !read_request(&g, body, kind, &why) || !submit_all(&g, &why))
+        reply_refused(e, &why);
+    else if (g.request.stream)
+        generation_events(&g);
+    else
+        generation_whole(&g);
+    generation_clear(&g);
+    json_decref(body);
+}
+
+void route_chat(exchange *e)
+{
+    generate(e, OPENAI_CHAT);
+}
+
+void route_completions(exchange *e)
+{
+    generate(e, OPENAI_TEXT);
+}

@@ -1,0 +1,45 @@
+/* generate: one completion request on its way: n answers to each of its prompts, each a stream of the engine.
+ *
+ * Answer i of prompt p has the index p * n + i and the seed of the request plus i. Events of all answers are taken as they
+ * come, since the engine keeps few of them for a reader that does not read. */
+#ifndef BACKPLANE_HTTP_GENERATE_H
+#define BACKPLANE_HTTP_GENERATE_H
+
+#include "http/http.h"
+
+typedef struct answer {
+    uint32_t index;
+    bp_stream *stream; /* NULL once it is over */
+    text text;         /* whole.c: all of it; events.c: what is not sent yet */
+    json_t *logprobs;  /* likewise, entries; NULL where they are not asked for */
+    size_t characters; /* of the prompt echoed and the logprobs sent, for text_offset */
+    bool begun;        /* events.c: its first chunk was made */
+    uint32_t finish;
+    bp_usage usage;
+} answer;
+
+typedef struct generation {
+    exchange *exchange;
+    openai_request request;
+    char id[48];
+    char model[64];
+    int64_t created;
+    answer *answers; /* [count] */
+    uint32_t count, running;
+    bool failed; /* with `why` */
+    refusal why;
+} generation;
+
+/* What an output does with an event, after its text and logprob were added to the answer. False: `why` is set. */
+typedef bool (*take_event)(generation *g, answer *a, const bp_event *event);
+
+/* Takes the events that are there, waiting a while for the first. False when an answer failed. */
+bool generation_round(generation *g, take_event take);
+json_t *generation_usage(const generation *g);
+/* Text of the prompt that a choice begins with; appends to *out. */
+bool generation_echo(const generation *g, const answer *a, text *out);
+
+void generation_whole(generation *g);  /* whole.c */
+void generation_events(generation *g); /* events.c */
+
+#endif

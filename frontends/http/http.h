@@ -1,0 +1,108 @@
+/* http: what the files of the frontend share.
+ *
+ *   plugin.c    options, life of the server
+ *   exchange.c  one request from its first byte to its line in the log: guard, route, handler
+ *   guard.c     what is wrong with a request before anybody reads it
+ *   body.c      the request's body, within its limits of size and time
+ *   client.c    whether the client is still there
+ *   reply.c     responses and errors
+ *   generate.c  chat and text completions; whole.c and events.c write them
+ *   models.c    /v1/models
+ *   tokens.c    /tokenize, /detokenize, /apply-template
+ *   status.c    /health, /version
+ *
+ * Threads: CivetWeb gives each connection a thread, which runs one exchange at a time. The server's own fields do not change
+ * while it serves, but for those that are atomic. */
+#ifndef BACKPLANE_HTTP_HTTP_H
+#define BACKPLANE_HTTP_HTTP_H
+
+#include "common/text.h"
+#include "openai/request.h"
+
+#include <civetweb.h>
+#include <pthread.h>
+#include <stdatomic.h>
+
+typedef struct http_config {
+    const char *host, *api_key, *api_key_file, *certificate;
+    int64_t port, connections, body_seconds, idle_seconds;
+    uint64_t body_limit;
+} http_config;
+
+struct bp_frontend {
+    const bp_host *host;
+    const bp_engine_api *api;
+    bp_engine *engine;
+    const http_config *config;
+    struct mg_context *web;
+    char **keys; /* NULL-terminated; none: everybody may */
+    bool loopback;
+    atomic_bool stopping;
+    atomic_uint_fast64_t exchanges; /* so far */
+    pthread_mutex_t lock;
+    pthread_cond_t changed; /* `stopping` was set, or `active` fell to 0 */
+    uint32_t active;        /* exchanges at work */
+};
+typedef struct bp_frontend http;
+
+enum { HTTP_ID_ROOM = 129 };
+
+typedef struct exchange {
+    http *server;
+    struct mg_connection *connection;
+    const struct mg_request_info *info;
+    const char *path;       /* decoded, without the query */
+    const char *tail;       /* what follows the path of a route that ends in '/' */
+    char id[HTTP_ID_ROOM];  /* the client's X-Request-Id, or ours */
+    text body;              /* of a POST */
+    bool close;             /* the connection is not used again */
+    int status;             /* 0 until a response was begun */
+    int socket;             /* the connection's, once looked for; -1 where it is not found */
+    bool looked, probed;
+} exchange;
+
+/* exchange.c: CivetWeb's callback for every request. */
+int exchange_begin(struct mg_connection *connection);
+/* CivetWeb's callback for what it refuses itself. */
+int exchange_error(struct mg_connection *connection, int status, const char *message);
+
+/* guard.c: false with a status and a reason. */
+bool guard_transport(exchange *e, int *status, refusal *why); /* closes: the rest of the connection cannot be trusted */
+bool guard_key(const exchange *e, refusal *why);
+bool guard_json(const exchange *e, int *status, refusal *why); /* the headers of a JSON body */
+/* The value of a header, NULL if there is none; *count is how often it is there. */
+const char *header_of(const exchange *e, const char *name, size_t *count);
+bool keys_load(http *server, bp_error *error);
+void keys_free(http *server);
+
+/* body.c: reads all of it; false with a status and a reason. */
+bool body_read(exchange *e, int *status, refusal *why);
+/* The body as a JSON object, a new reference. */
+json_t *body_json(const exchange *e, refusal *why);
+
+/* reply.c: each writes one whole response and sets e->status. */
+void reply_json(exchange *e, int status, json_t *value); /* takes the reference; NULL is out of memory */
+void reply_text(exchange *e, int status, const char *type, const char *bytes, size_t count);
+void reply_refusal(exchange *e, int status, const refusal *why);
+void reply_refused(exchange *e, const refusal *why); /* the status follows from the reason's code */
+void reply_allow(exchange *e, const char *method);   /* 405 */
+/* Begins a response of server-sent events; false if the client is gone. */
+bool reply_stream_begin(exchange *e);
+bool reply_stream_write(exchange *e, const text *bytes);
+bool reply_stream_end(exchange *e);
+
+/* client.c: whether nobody waits for the response any more. Looks at the connection without waiting. */
+bool client_gone(exchange *e);
+
+/* Routes. */
+void route_chat(exchange *e);
+void route_completions(exchange *e);
+void route_models(exchange *e);
+void route_model(exchange *e);
+void route_tokenize(exchange *e);
+void route_detokenize(exchange *e);
+void route_apply_template(exchange *e);
+void route_health(exchange *e);
+void route_version(exchange *e);
+
+#endif

@@ -1,0 +1,42 @@
+/* /v1/models: what the configuration names, loaded or not. */
+#include "http/http.h"
+
+static const char *state_name(uint32_t state)
+{
+    static const char *const names[] = {"unloaded", "loading", "ready", "failed"};
+    return state < sizeof names / sizeof *names ? names[state] : "unknown";
+}
+
+static json_t *describe(const bp_model_info *info)
+{
+    return json_pack("{ss ss si ss ss ss si}", "id", info->name, "object", "model", "created", 0, "owned_by", "backplane",
+                     "state", state_name(info->state), "backend", info->backend, "context", (int)info->context);
+}
+
+void route_models(exchange *e)
+{
+    http *server = e->server;
+    json_t *list = json_array();
+    for (uint32_t i = 0; i < server->api->model_count(server->engine); i++) {
+        bp_model_info info = {.size = sizeof info};
+        if (server->api->model_info(server->engine, i, &info, NULL) == BP_OK)
+            json_array_append_new(list, describe(&info));
+    }
+    reply_json(e, 200, json_pack("{ss so}", "object", "list", "data", list));
+}
+
+void route_model(exchange *e)
+{
+    http *server = e->server;
+    uint32_t index;
+    bp_model_info info = {.size = sizeof info};
+    bp_error error = {0};
+    refusal why;
+    if (server->api->find_model(server->engine, e->tail, &index, &error) != BP_OK ||
+        server->api->model_info(server->engine, index, &info, &error) != BP_OK) {
+        refuse_status(&why, &error);
+        reply_refused(e, &why);
+        return;
+    }
+    reply_json(e, 200, describe(&info));
+}

@@ -1,0 +1,19 @@
+/* /health and /version. */
+#include "http/http.h"
+
+#ifndef BACKPLANE_VERSION
+#define BACKPLANE_VERSION "unknown"
+#endif
+
+/* A server that drains says so, so that a balancer sends no more. */
+void route_health(exchange *e)
+{
+    bool stopping = atomic_load(&e->server->stopping);
+    reply_json(e, stopping ? 503 : 200, json_pack("{ss}", "status", stopping ? "stopping" : "ok"));
+}
+
+void route_version(exchange *e)
+{
+    reply_json(e, 200, json_pack("{ss si si}", "version", BACKPLANE_VERSION, "abi_major", BP_ABI_MAJOR, "abi_minor",
+                                 BP_ABI_MINOR));
+}

@@ -1,0 +1,159 @@
+/* /tokenize, /detokenize and /apply-template: text and ids as a model sees them. */
+#include "http/http.h"
+
+#include "openai/answer.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+/* The body and the model that it names; false after replying. */
+static bool open_body(exchange *e, json_t **body, const char **model)
+{
+    refusal why;
+    *body = body_json(e, &why);
+    if (!*body) {
+        reply_refused(e, &why);
+        return false;
+    }
+    const json_t *named = openai_given(*body, "model");
+    if (openai_string(named)) {
+        *model = openai_string(named);
+        return true;
+    }
+    refuse(&why, "model", "invalid_value", named ? "model is no name" : "model is missing");
+    reply_refused(e, &why);
+    json_decref(*body);
+    return false;
+}
+
+static void reply_error(exchange *e, const bp_error *error)
+{
+    refusal why;
+    refuse_status(&why, error);
+    reply_refused(e, &why);
+}
+
+static void refuse_field(exchange *e, const char *name, const char *expected)
+{
+    refusal why;
+    refuse(&why, name, "invalid_value", "%s is not %s", name, expected);
+    reply_refused(e, &why);
+}
+
+static json_t *list_ids(const int32_t *ids, uint64_t count)
+{
+    json_t *list = json_array();
+    for (uint64_t i = 0; list && i < count; i++)
+        json_array_append_new(list, json_integer(ids[i]));
+    return list;
+}
+
+static void tokenize(exchange *e, const json_t *body, const char *model)
+{
+    http *server = e->server;
+    const json_t *content = openai_given(body, "content");
+    if (!content)
+        content = openai_given(body, "prompt");
+    if (!json_is_string(content)) {
+        refuse_field(e, "content", "a string");
+        return;
+    }
+    const json_t *special = openai_given(body, "add_special"), *parse = openai_given(body, "parse_special");
+    uint32_t flags = (json_is_true(special) ? (uint32_t)BP_TOKENIZE_BOS : 0) |
+                     (json_is_true(parse) ? (uint32_t)BP_TOKENIZE_SPECIAL : 0);
+    const char *words = json_string_value(content);
+    uint64_t bytes = json_string_length(content), capacity = bytes + 8, count = 0;
+    int32_t *ids = calloc((size_t)capacity, sizeof *ids);
+    bp_error error = {BP_ENOMEM, "out of memory"};
+    if (!ids || server->api->tokenize(server->engine, model, words, bytes, flags, ids, capacity, &count, &error) != BP_OK)
+        reply_error(e, &error);
+    else
+        reply_json(e, 200, json_pack("{so}", "tokens", list_ids(ids, count < capacity ? count : capacity)));
+    free(ids);
+}
+
+static void detokenize(exchange *e, const json_t *body, const char *model)
+{
+    http *server = e->server;
+    const json_t *tokens = openai_given(body, "tokens");
+    size_t count = json_array_size(tokens);
+    if (!json_is_array(tokens)) {
+        refuse_field(e, "tokens", "a list of token ids");
+        return;
+    }
+    int32_t *ids = calloc(count + 1, sizeof *ids);
+    char *words = NULL;
+    uint64_t bytes = 0;
+    bp_error error = {BP_ENOMEM, "out of memory"};
+    bool good = ids != NULL;
+    for (size_t i = 0; good && i < count; i++) {
+        json_int_t id = json_integer_value(json_array_get(tokens, i));
+        if (!json_is_integer(json_array_get(tokens, i)) || id < 0 || id > INT32_MAX) {
+            refuse_field(e, "tokens", "a list of token ids");
+            free(ids);
+            return;
+        }
+        ids[i] = (int32_t)id;
+    }
+    good = good && server->api->detokenize(server->engine, model, ids, count, NULL, 0, &bytes, &error) == BP_OK &&
+           bytes < SIZE_MAX / 2 && (words = malloc((size_t)bytes + 1)) &&
+           server->api->detokenize(server->engine, model, ids, count, words, bytes, &bytes, &error) == BP_OK;
+    if (good)
+        reply_json(e, 200, json_pack("{so}", "content", openai_text(words, (size_t)bytes)));
+    else
+        reply_error(e, &error);
+    free(words);
+    free(ids);
+}
+
+static void apply_template(exchange *e, json_t *body)
+{
+    http *server = e->server;
+    openai_request r;
+    refusal why;
+    if (!openai_request_read(&r, body, OPENAI_CHAT, false, server->api, server->engine, NULL, &why)) {
+        reply_refused(e, &why);
+        return;
+    }
+    uint64_t bytes = 0;
+    bp_error error = {BP_ENOMEM, "out of memory"};
+    char *words = NULL;
+    if (server->api->render(server->engine, &r.request, NULL, 0, &bytes, &error) == BP_OK && bytes < SIZE_MAX / 2 &&
+        (words = malloc((size_t)bytes + 1)) &&
+        server->api->render(server->engine, &r.request, words, bytes, &bytes, &error) == BP_OK)
+        reply_json(e, 200, json_pack("{so}", "prompt", openai_text(words, (size_t)bytes)));
+    else
+        reply_error(e, &error);
+    free(words);
+    openai_request_clear(&r);
+}
+
+void route_tokenize(exchange *e)
+{
+    json_t *body;
+    const char *model;
+    if (open_body(e, &body, &model)) {
+        tokenize(e, body, model);
+        json_decref(body);
+    }
+}
+
+void route_detokenize(exchange *e)
+{
+    json_t *body;
+    const char *model;
+    if (open_body(e, &body, &model)) {
+        detokenize(e, body, model);
+        json_decref(body);
+    }
+}
+
+void route_apply_template(exchange *e)
+{
+    json_t *body;
+    const char *model;
+    if (open_body(e, &body, &model)) {
+        apply_template(e, body);
+        json_decref(body);
+    }
+}

@@ -1,0 +1,129 @@
+"""What the tests of the HTTP frontend share: a server on a free port, and requests written byte by byte."""
+
+import json
+import os
+import pathlib
+import re
+import signal
+import socket
+import subprocess
+import threading
+
+import pytest
+
+ROOT = pathlib.Path(__file__).resolve().parents[2]
+BUILD = pathlib.Path(os.environ["BACKPLANE_TEST_BUILD"])
+PROGRAM = BUILD / "bin" / "backplane"
+
+
+class Server:
+    """`backplane run` on a configuration; `port` is where it listens."""
+
+    def __init__(self, folder, models, options="", backends=""):
+        config = folder / "server.yaml"
+        config.write_text(f"backends: {{ cpu: {{ plugin: cpu }} {backends} }}\nmodels:\n{models}\n"
+                          f"frontends: {{ http: {{ plugin: http, port: 0 {options} }} }}\n")
+        self.process = subprocess.Popen([PROGRAM, "run", config], stderr=subprocess.PIPE, text=True)
+        self.log, self.port = [], None
+        listening = threading.Event()
+
+        def read():
+            for line in self.process.stderr:
+                self.log.append(line)
+                found = re.search(r"listening on https?://\S+:(\d+)", line)
+                if found:
+                    self.port = int(found[1])
+                    listening.set()
+            listening.set()
+
+        self.reader = threading.Thread(target=read, daemon=True)
+        self.reader.start()
+        assert listening.wait(30) and self.port, "".join(self.log)
+
+    def stop(self, number=signal.SIGTERM):
+        self.process.send_signal(number)
+        code = self.process.wait(30)
+        self.reader.join(5)
+        return code
+
+    def raw(self, request, timeout=20, half_close=False):
+        """Sends bytes and gives all that comes until the server closes the connection."""
+        with socket.create_connection(("127.0.0.1", self.port), timeout=timeout) as connection:
+            connection.sendall(request)
+            if half_close:
+                connection.shutdown(socket.SHUT_WR)
+            return read_all(connection)
+
+    def post(self, path, body, headers=()):
+        """Status and parsed JSON of one request on a connection of its own; a body that is not bytes is dumped."""
+        if not isinstance(body, bytes):
+            body = json.dumps(body).encode()
+        lines = [f"POST {path} HTTP/1.1", "Host: localhost", "Connection: close", "Content-Type: application/json",
+                 f"Content-Length: {len(body)}", *headers]
+        return answer(self.raw("\r\n".join(lines).encode() + b"\r\n\r\n" + body))
+
+    def get(self, path, headers=()):
+        lines = [f"GET {path} HTTP/1.1", "Host: localhost", "Connection: close", *headers]
+        return answer(self.raw("\r\n".join(lines).encode() + b"\r\n\r\n"))
+
+
+def read_all(connection):
+    received = b""
+    try:
+        while piece := connection.recv(65536):
+            received += piece
+    except ConnectionResetError:
+        pass
+    return received
+
+
+class Answer:
+    def __init__(self, received):
+        head, _, self.body = received.partition(b"\r\n\r\n")
+        lines = head.decode("latin-1").split("\r\n")
+        self.status = int(lines[0].split()[1])
+        self.headers = {name.lower(): value.strip() for name, _, value in (line.partition(":") for line in lines[1:])}
+
+    @property
+    def json(self):
+        return json.loads(self.body)
+
+
+def answer(received):
+    assert received.startswith(b"HTTP/1.1 "), received[:200]
+    return Answer(received)
+
+
+def error_of(reply, status, code=None, param=None):
+    """The error of a reply, which has the one shape that errors have."""
+    assert reply.status == status, (reply.status, reply.body[:300])
+    error = reply.json["error"]
+    assert set(error) == {"message", "type", "param", "code"} and isinstance(error["message"], str)
+    assert isinstance(error["code"], str) or error["code"] is None
+    assert reply.headers["content-type"] == "application/json" and reply.headers["x-request-id"]
+    if code:
+        assert error["code"] == code
+    if param:
+        assert error["param"] == param
+    return error
+
+
+@pytest.fixture(scope="session")
+def smollm2():
+    return subprocess.run([ROOT / "tools" / "fetch", "smollm2"], capture_output=True, text=True, check=True).stdout.strip()
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory, smollm2):
+    """One model, `smol`; after each test it must still answer."""
+    s = Server(tmp_path_factory.mktemp("server"), f"  smol: {{ file: {smollm2}, system_prompt: You are a helpful assistant }}")
+    yield s
+    assert s.stop() == 0, "".join(s.log)
+
+
+@pytest.fixture
+def alive(server):
+    """The server answers after the test as before it."""
+    yield server
+    reply = server.post("/v1/completions", {"model": "smol", "prompt": "A, B, C, D,", "max_tokens": 2, "temperature": 0})
+    assert reply.status == 200 and reply.json["choices"][0]["text"] == " E,"

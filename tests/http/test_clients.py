@@ -1,0 +1,110 @@
+"""Clients that leave, stop reading or come in crowds, and a server that is told to stop; case numbers as in the acceptance
+list."""
+
+import json
+import signal
+import socket
+import subprocess
+import threading
+import time
+
+import pytest
+
+from conftest import Server, answer, read_all
+
+LONG = {"model": "smol", "prompt": "Once upon a time", "max_tokens": 6000, "temperature": 0, "ignore_eos": True}
+
+
+def send(server, path, body):
+    connection = socket.create_connection(("127.0.0.1", server.port), timeout=30)
+    data = json.dumps(body).encode()
+    connection.sendall(f"POST {path} HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n"
+                       f"Connection: close\r\nContent-Length: {len(data)}\r\n\r\n".encode() + data)
+    return connection
+
+
+def busy(server):
+    """Processor seconds of the server, which stand still when no request runs."""
+    fields = open(f"/proc/{server.process.pid}/stat").read().rsplit(")", 1)[1].split()
+    return (int(fields[11]) + int(fields[12])) / 100
+
+
+def assert_idle_within(server, seconds):
+    until = time.monotonic() + seconds
+    while time.monotonic() < until:
+        before = busy(server)
+        time.sleep(0.3)
+        if busy(server) - before < 0.05:
+            return
+    raise AssertionError("a request still runs whose client is gone")
+
+
+@pytest.mark.parametrize("stream", [True, False])
+def test_63_a_client_that_leaves(alive, stream):
+    connection = send(alive, "/v1/completions", {**LONG, "stream": stream})
+    time.sleep(0.5)
+    if stream:
+        assert connection.recv(100)
+    connection.close()
+    assert_idle_within(alive, 5)
+
+
+@pytest.mark.parametrize("stream", [True, False])
+def test_64_a_client_that_will_send_no_more(alive, stream):
+    connection = send(alive, "/v1/completions", {**LONG, "max_tokens": 60, "stream": stream})
+    connection.shutdown(socket.SHUT_WR)
+    received = read_all(connection)
+    assert b"HTTP/1.1 200" in received and (b"[DONE]" in received or b'"completion_tokens":60' in received)
+
+
+def test_65_a_reader_that_stops(alive):
+    still = send(alive, "/v1/completions", {**LONG, "stream": True})
+    reply = alive.post("/v1/completions", {**LONG, "max_tokens": 20})
+    assert reply.status == 200
+    still.close()
+    assert_idle_within(alive, 5)
+
+
+def test_the_same_answers_alone_and_in_a_crowd(alive):
+    bodies = [{"model": "smol", "prompt": f"The number {i} is", "max_tokens": 12, "temperature": 1, "seed": i, "logprobs": 2}
+              for i in range(12)]
+    alone = [alive.post("/v1/completions", body).json["choices"] for body in bodies]
+    together = [None] * len(bodies)
+
+    def work(i):
+        together[i] = alive.post("/v1/completions", bodies[i]).json["choices"]
+
+    threads = [threading.Thread(target=work, args=(i,)) for i in range(len(bodies))]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert together == alone
+
+
+def test_72_the_end_of_a_server_lets_streams_finish(tmp_path, smollm2):
+    s = Server(tmp_path, f"  smol: {{ file: {smollm2} }}")
+    connection = send(s, "/v1/completions", {**LONG, "max_tokens": 100, "stream": True})
+    received = connection.recv(1000)
+    s.process.send_signal(signal.SIGTERM)
+    received += read_all(connection)
+    assert b'"finish_reason":"length"' in received and received.rstrip().endswith(b"0") and b"[DONE]" in received
+    assert s.process.wait(30) == 0
+
+
+def test_73_a_second_signal_ends_at_once(tmp_path, smollm2):
+    s = Server(tmp_path, f"  smol: {{ file: {smollm2} }}")
+    connection = send(s, "/v1/completions", {**LONG, "stream": True})
+    connection.recv(1000)
+    s.process.send_signal(signal.SIGTERM)
+    time.sleep(0.3)
+    s.process.send_signal(signal.SIGTERM)
+    assert s.process.wait(5) != 0
+
+
+def test_a_port_that_is_taken(tmp_path, smollm2, server):
+    config = tmp_path / "taken.yaml"
+    config.write_text(f"backends: {{ cpu: {{ plugin: cpu }} }}\nmodels: {{ smol: {{ file: {smollm2} }} }}\n"
+                      f"frontends: {{ http: {{ plugin: http, port: {server.port} }} }}\n")
+    done = subprocess.run([server.process.args[0], "run", config], capture_output=True, text=True, timeout=30)
+    assert done.returncode == 1 and f"cannot listen on 127.0.0.1 port {server.port}" in done.stderr

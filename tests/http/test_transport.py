@@ -1,0 +1,219 @@
+"""What HTTP itself can get wrong: case numbers are those of the acceptance list. Each request gets its error, and the server
+answers the next one."""
+
+import socket
+import time
+
+import pytest
+
+from conftest import Answer, Server, answer, error_of, read_all
+
+BODY = b'{"model":"smol","prompt":"A, B, C, D,","max_tokens":1}'
+
+
+def request(*headers, body=b"", method="POST", path="/v1/completions", version="HTTP/1.1", host=True):
+    lines = [f"{method} {path} {version}".encode()]
+    if host:
+        lines.append(b"Host: localhost")
+    return b"\r\n".join(lines + [h if isinstance(h, bytes) else h.encode() for h in headers]) + b"\r\n\r\n" + body
+
+
+def test_01_garbage(alive):
+    for bytes_sent in (b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03" + bytes(200) + b"\r\n\r\n", b"hello\r\n\r\n"):
+        received = alive.raw(bytes_sent)
+        assert received == b"" or Answer(received).status == 400
+
+
+def test_02_long_headers(alive):
+    received = alive.raw(request("X-Long: " + "x" * 70000))
+    assert Answer(received).status in (400, 431)
+
+
+def test_03_many_headers_do_not_hide_a_body(alive):
+    hidden = request(method="GET", path="/v1/models")
+    received = alive.raw(request(*[f"X-{i}: 1" for i in range(70)], f"Content-Length: {len(hidden)}", body=hidden))
+    assert received.count(b"HTTP/1.1 ") == 1
+    error_of(answer(received), 431)
+
+
+@pytest.mark.parametrize("length", ["5abc", "-1", "", "18446744073709551616", "1\r\nContent-Length: 2"])
+def test_04_content_length(alive, length):
+    received = alive.raw(request("Content-Type: application/json", f"Content-Length: {length}", body=BODY))
+    assert received.count(b"HTTP/1.1 ") == 1 and Answer(received).status == 400
+    assert Answer(received).headers["connection"] == "close"
+
+
+def test_05_two_lengths(alive):
+    chunked = b"%x\r\n%s\r\n0\r\n\r\n" % (len(BODY), BODY)
+    received = alive.raw(request("Content-Type: application/json", f"Content-Length: {len(chunked)}",
+                                 "Transfer-Encoding: chunked", body=chunked))
+    assert received.count(b"HTTP/1.1 ") == 1 and Answer(received).status == 400
+
+
+def test_06_other_transfer_encodings(alive):
+    assert Answer(alive.raw(request("Transfer-Encoding: gzip, chunked", body=BODY))).status == 400
+
+
+@pytest.mark.parametrize("size", [b"zz", b"ffffffffffffffffff", b"-5"])
+def test_07_bad_chunks(alive, size):
+    received = alive.raw(request("Content-Type: application/json", "Transfer-Encoding: chunked", "Connection: close",
+                                 body=size + b"\r\n" + BODY + b"\r\n0\r\n\r\n"), half_close=True)
+    assert received.count(b"HTTP/1.1 ") == 1 and Answer(received).status in (400, 408)
+
+
+def test_08_small_chunks(alive):
+    text = b'{"model":"smol","prompt":"' + b"a " * 300 + b'","max_tokens":1}'
+    body = b"".join(b"1\r\n%c\r\n" % byte for byte in text) + b"0\r\n\r\n"
+    received = alive.raw(request("Content-Type: application/json", "Transfer-Encoding: chunked", "Connection: close", body=body))
+    assert answer(received).status == 200
+
+
+def test_09_a_body_over_the_limit_is_not_read(alive):
+    began = time.monotonic()
+    received = alive.raw(request("Content-Type: application/json", "Content-Length: 400000000", body=b"x" * 1000))
+    error_of(answer(received), 413)
+    assert time.monotonic() - began < 5
+
+
+def test_10_chunks_over_the_limit(alive):
+    with socket.create_connection(("127.0.0.1", alive.port), timeout=20) as connection:
+        connection.sendall(request("Content-Type: application/json", "Transfer-Encoding: chunked"))
+        piece = b"100000\r\n" + b" " * 0x100000 + b"\r\n"
+        try:
+            for _ in range(32):
+                connection.sendall(piece)
+        except OSError:
+            pass
+        received = read_all(connection)
+    assert received == b"" or Answer(received).status == 413
+
+
+@pytest.fixture(scope="module")
+def hasty(tmp_path_factory, smollm2):
+    s = Server(tmp_path_factory.mktemp("hasty"), f"  smol: {{ file: {smollm2} }}", ", body_seconds: 1, idle_seconds: 1")
+    yield s
+    assert s.stop() == 0
+
+
+def test_11_a_body_that_stalls(hasty):
+    received = hasty.raw(request("Content-Type: application/json", "Content-Length: 500", body=BODY))
+    error_of(answer(received), 408)
+
+
+def test_12_headers_that_trickle(hasty):
+    with socket.create_connection(("127.0.0.1", hasty.port), timeout=20) as connection:
+        began = time.monotonic()
+        try:
+            for byte in request("X-Slow: " + "x" * 40):
+                connection.sendall(bytes([byte]))
+                time.sleep(0.1)
+        except OSError:
+            pass
+        read_all(connection)
+        assert time.monotonic() - began < 8
+    assert hasty.get("/health").status == 200
+
+
+def test_13_a_body_that_trickles(hasty):
+    with socket.create_connection(("127.0.0.1", hasty.port), timeout=20) as connection:
+        connection.sendall(request("Content-Type: application/json", "Content-Length: 500"))
+        try:
+            for _ in range(40):
+                connection.sendall(b" ")
+                time.sleep(0.1)
+        except OSError:
+            pass
+        received = read_all(connection)
+    assert received == b"" or Answer(received).status == 408
+    assert hasty.get("/health").status == 200
+
+
+@pytest.mark.parametrize("kind", ["text/plain", "multipart/form-data; boundary=x", "application/jsonp"])
+def test_14_other_types(alive, kind):
+    received = alive.raw(request(f"Content-Type: {kind}", f"Content-Length: {len(BODY)}", body=BODY))
+    error_of(answer(received), 415)
+
+
+def test_15_compressed(alive):
+    received = alive.raw(request("Content-Type: application/json", "Content-Encoding: gzip", f"Content-Length: {len(BODY)}", body=BODY))
+    error_of(answer(received), 415)
+
+
+@pytest.mark.parametrize("method, path, allowed", [
+    ("GET", "/v1/completions", "POST"), ("DELETE", "/v1/models", "GET"), ("PUT", "/v1/chat/completions", "POST"),
+    ("POST", "/health", "GET")])
+def test_16_other_methods(alive, method, path, allowed):
+    reply = answer(alive.raw(request("Content-Length: 0", method=method, path=path)))
+    error_of(reply, 405, "method_not_allowed")
+    assert reply.headers["allow"] == allowed
+
+
+@pytest.mark.parametrize("path", ["/v1/modelsX", "/v1/../v1/models", "/v1/models%00", "/V1/models", "//v1/models", "/v1//models",
+                                  "/v1/models/", "/v1/models/a/b", "/v1/model%73", "/", "/v1"])
+def test_17_other_paths(alive, path):
+    received = alive.raw(request("Connection: close", method="GET", path=path))
+    error_of(answer(received), 404)
+
+
+def test_18_hosts(alive):
+    assert Answer(alive.raw(request("Connection: close", method="GET", path="/v1/models", host=False))).status == 400
+    error_of(answer(alive.raw(request("Host: evil.example", method="GET", path="/v1/models", host=False))), 403)
+    for host in ("localhost:1", "127.0.0.1", "[::1]:80"):
+        assert answer(alive.raw(request(f"Host: {host}", "Connection: close", method="GET", path="/v1/models", host=False))).status == 200
+
+
+def test_19_other_versions(alive):
+    received = alive.raw(request(method="GET", path="/v1/models", version="HTTP/2.0"))
+    assert Answer(received).status == 505
+
+
+def test_20_expect(alive):
+    with socket.create_connection(("127.0.0.1", alive.port), timeout=20) as connection:
+        connection.sendall(request("Content-Type: application/json", f"Content-Length: {len(BODY)}", "Connection: close",
+                                   "Expect: 100-continue"))
+        first = connection.recv(100)
+        assert first.startswith(b"HTTP/1.1 100")
+        connection.sendall(BODY)
+        assert b"HTTP/1.1 200" in first + read_all(connection)
+    received = alive.raw(request("Content-Type: application/json", "Content-Length: 400000000", "Expect: 100-continue"))
+    assert Answer(received).status == 413
+
+
+def test_21_keys(tmp_path_factory, smollm2):
+    folder = tmp_path_factory.mktemp("keys")
+    (folder / "keys").write_text("# people\nsecond\n")
+    s = Server(folder, f"  smol: {{ file: {smollm2} }}", ", api_key: first, api_key_file: keys")
+    for headers in ([], ["Authorization: Bearer wrong"], ["Authorization: first"], ["Authorization: Bearer "],
+                    ["Authorization: Bearer firs"], ["Authorization: Bearer firstx"], ["Authorization: Bearer # people"]):
+        error = error_of(s.get("/v1/models", headers), 401, "invalid_api_key")
+        assert error["type"] == "authentication_error"
+        error_of(s.post("/v1/completions", BODY, headers), 401, "invalid_api_key")
+    for key in ("first", "second"):
+        assert s.get("/v1/models", [f"Authorization: Bearer {key}"]).status == 200
+    assert s.get("/health").status == 200
+    assert s.stop() == 0
+
+
+def test_22_no_cors(alive):
+    reply = alive.get("/v1/models", ["Origin: http://evil.example"])
+    assert not any(name.startswith("access-control") for name in reply.headers)
+    received = alive.raw(request("Origin: http://evil.example", "Access-Control-Request-Method: POST", "Connection: close",
+                                 method="OPTIONS", path="/v1/models"))
+    assert b"ccess-" + b"control" not in received.lower()
+
+
+def test_one_connection_serves_many_requests(alive):
+    with socket.create_connection(("127.0.0.1", alive.port), timeout=20) as connection:
+        for i in range(5):
+            connection.sendall(request("Content-Type: application/json", f"Content-Length: {len(BODY)}", f"X-Request-Id: r{i}",
+                                       body=BODY))
+            received = b""
+            while b"\r\n\r\n" not in received or not received.endswith(b"}"):
+                received += connection.recv(65536)
+            reply = answer(received)
+            assert reply.status == 200 and reply.headers["x-request-id"] == f"r{i}"
+
+
+def test_a_request_id_that_cannot_stand_in_a_header_is_replaced(alive):
+    reply = alive.get("/health", ["X-Request-Id: a b"])
+    assert reply.headers["x-request-id"] != "a b" and len(reply.headers["x-request-id"]) == 16
