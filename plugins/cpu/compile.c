@@ -2,7 +2,7 @@
  *
  * The program is checked first (validate.c), so its numbers and shapes are trusted here; sizes are not, and go through
  * size_add and size_multiply. Uses of weights and values come from the ops that read them: a weight is packed if a product
- * reads it, kept in place if EMBED does, widened if it is a vector; a value is stored as floats, blocks or both. */
+ * reads it, kept in place if EMBED does, widened if it is a vector; a value is stored as floats, BF16, blocks, or several of them. */
 #include "compile.h"
 
 #include "validate.h"
@@ -42,6 +42,8 @@ static void use_products(bp_model *model, const bp_op *op, int first, int last)
         w->packs = true;
         if (w->type->quantised) {
             in->needs_blocks = true;
+        } else if (w->type->dtype == BP_BF16) {
+            in->needs_halves = true;
         } else {
             in->needs_floats = true;
         }
@@ -162,7 +164,7 @@ static bp_status build_tables(bp_model *model, const bp_program *program)
                       .source = from->data};
         w->tiles = divide_up(w->n, TILE_COLUMNS);
         w->row_bytes = weight_row_bytes(w->type, w->k);
-        w->multiply = w->type->matmul[model->device->isa];
+        w->multiply = from->dtype == BP_BF16 ? model->device->multiply_bf16 : w->type->matmul[model->device->isa];
     }
     return BP_OK;
 }

@@ -57,6 +57,7 @@ bp_status device_open(const bp_host *host, const void *config, bp_device **out, 
     device->host = host;
     device->isa = isa;
     device->kernels = kernels_of(isa);
+    device->multiply_bf16 = choose_bf16(host, isa);
     device->threads = pool_new(workers, options->spin_us > 0 ? (uint64_t)options->spin_us * 1000u : 0);
     if (!device->threads) {
         free(device);

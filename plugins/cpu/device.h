@@ -20,11 +20,16 @@ struct bp_device {
     const bp_host *host;
     const kernels *kernels;
     int isa; /* ISA_GENERIC, ISA_AVX2 or ISA_AVX512 */
+    matmul_fn *multiply_bf16;
     pool *threads;
 };
 
 bp_status device_open(const bp_host *host, const void *config, bp_device **out, bp_error *error);
 void device_close(bp_device *device);
+/* bf16.c: products with BF16 weights on the instruction set. Where the processor has an instruction for them it is tried
+ * against fused multiply-adds first, for a millisecond, and passed over, with a warning, if a bit differs. */
+matmul_fn *choose_bf16(const bp_host *host, int isa);
+
 bp_status device_info(bp_device *device, bp_device_info *out, bp_error *error);
 bp_status device_roofs(bp_device *device, bp_roofs *out, bp_error *error); /* roofs.c */
 

@@ -39,7 +39,7 @@ static void each_block(bp_model *model, const step *s, pool *threads, size_t wor
  * multiple of 16. Returns the stride of out. */
 static size_t multiply(const weight *w, const value *in, const block *b, size_t column, float *out)
 {
-    matmul_input x = {in->floats, in->stride, in->blocks};
+    matmul_input x = {in->floats, in->halves, in->stride, in->blocks};
     size_t tile = column / TILE_COLUMNS, tiles = divide_up(b->columns, TILE_COLUMNS), stride = tiles * TILE_COLUMNS;
     w->multiply(w->packed + tile * w->tile_bytes, w->tile_bytes, w->k, tiles, &x, b->row, b->rows, out, stride);
     return stride;

@@ -1,8 +1,8 @@
 /* A compiled model: packed weights, cache pages, a list of steps, and the memory they work in.
  *
  * A step is what all workers do together between two barriers; its tasks may be taken by any worker in any order, since no
- * result depends on who computed it. Values hold floats, quantised blocks, or both, as their readers need: the op that
- * writes a value also quantises it. */
+ * result depends on who computed it. Values hold floats, BF16, quantised blocks, or several of them, as their
+ * readers need: the op that writes a value also narrows and quantises it. */
 #ifndef CPU_MODEL_H
 #define CPU_MODEL_H
 
@@ -22,10 +22,11 @@ enum {
 typedef struct value {
     size_t width, stride; /* floats a row; stride is a multiple of 16 */
     bool outputs;         /* a row per output, not per token */
-    bool needs_floats, needs_blocks;
+    bool needs_floats, needs_halves, needs_blocks;
     bool quantised_later;                /* its heads are not whole blocks: run_quantise follows its writer */
-    size_t offset_floats, offset_blocks; /* in the workspace */
+    size_t offset_floats, offset_halves, offset_blocks; /* in the workspace */
     float *floats;                       /* [rows][stride] */
+    uint16_t *halves;                    /* [rows][stride] BF16 */
     quant_block *blocks;                 /* [rows][width / 32] */
 } value;
 
@@ -149,6 +150,12 @@ static inline void value_put(const bp_model *model, const value *v, size_t row, 
 {
     if (v->needs_floats)
         memcpy(value_row(v, row) + column, data, n * sizeof *data);
+    if (v->needs_halves) {
+        uint16_t *halves = v->halves + row * v->stride;
+        model->device->kernels->narrow[KV_BF16](data, n, halves + column);
+        if (column + n == v->width && v->width % 2 != 0)
+            halves[v->width] = 0;
+    }
     if (v->needs_blocks && !v->quantised_later) {
         model->device->kernels->quantise(data, n, v->blocks + row * (v->width / QUANT_BLOCK) + column / QUANT_BLOCK);
     }

@@ -60,6 +60,10 @@ static void plan_value(bp_model *model, plan *p, value *v, size_t now, size_t la
         size_t row = size_multiply(v->stride, sizeof(float));
         v->offset_floats = take(p, size_round_up(size_multiply(rows, row), ALIGNMENT), now, last);
     }
+    if (v->needs_halves) {
+        size_t row = size_multiply(v->stride, sizeof(uint16_t));
+        v->offset_halves = take(p, size_round_up(size_multiply(rows, row), ALIGNMENT), now, last);
+    }
     if (v->needs_blocks) {
         size_t row = size_multiply(v->width / QUANT_BLOCK, sizeof(quant_block));
         v->offset_blocks = take(p, size_round_up(size_multiply(rows, row), ALIGNMENT), now, last);
@@ -110,7 +114,7 @@ static size_t partials_of(const bp_model *model, const step *s)
 size_t plan_workspace(bp_model *model)
 {
     size_t *last = calloc(model->value_count, sizeof *last);
-    plan p = {.places = calloc(model->value_count, 2 * sizeof *p.places)};
+    plan p = {.places = calloc(model->value_count, 3 * sizeof *p.places)};
     size_t partials = 0, workers = pool_workers(model->device->threads);
     if (last && p.places) {
         find_last_uses(model, last);
@@ -140,6 +144,7 @@ void place_values(bp_model *model)
     for (size_t i = 0; i < model->value_count; i++) {
         value *v = &model->values[i];
         v->floats = (float *)(void *)(model->workspace.data + v->offset_floats);
+        v->halves = (uint16_t *)(void *)(model->workspace.data + v->offset_halves);
         v->blocks = (quant_block *)(void *)(model->workspace.data + v->offset_blocks);
     }
 }

@@ -141,7 +141,7 @@ size_t platform_last_cache(void)
 
 platform_features platform_processor(void)
 {
-    platform_features features = {false, false};
+    platform_features features = {false, false, false};
 #if defined(__x86_64__)
     unsigned a = 0, b = 0, c = 0, d = 0;
     bool half = __get_cpuid(1, &a, &b, &c, &d) && (c & bit_F16C);
@@ -150,6 +150,7 @@ platform_features platform_processor(void)
     features.avx512 = features.avx2 && __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
                       __builtin_cpu_supports("avx512vl") && __builtin_cpu_supports("avx512dq") &&
                       __builtin_cpu_supports("avx512vnni");
+    features.bf16 = features.avx512 && __builtin_cpu_supports("avx512bf16");
 #endif
     return features;
 }

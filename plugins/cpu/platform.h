@@ -30,6 +30,7 @@ size_t platform_last_cache(void);
 typedef struct platform_features {
     bool avx2;   /* with FMA and F16C */
     bool avx512; /* F, BW, VL, DQ and VNNI */
+    bool bf16;   /* AVX-512 and its BF16 */
 } platform_features;
 platform_features platform_processor(void);
 

@@ -22,6 +22,17 @@ static void pack_16(const uint8_t *source, size_t row_bytes, size_t rows, size_t
     }
 }
 
+/* 16 rows of 16-bit elements become [k/2][16][2]. */
+static void pack_pairs(const uint8_t *source, size_t row_bytes, size_t rows, size_t k, uint8_t *tile)
+{
+    for (size_t i = 0; i < k / 2; i++) {
+        for (size_t r = 0; r < rows; r++)
+            memcpy(tile + (i * TILE_COLUMNS + r) * 4, source + r * row_bytes + i * 4, 4);
+    }
+    for (size_t r = 0; k % 2 != 0 && r < rows; r++)
+        memcpy(tile + (k / 2 * TILE_COLUMNS + r) * 4, source + r * row_bytes + (k - 1) * 2, 2);
+}
+
 static void unpack_32(const uint8_t *tile, size_t column, size_t k, uint8_t *row)
 {
     for (size_t i = 0; i < k; i++)
@@ -32,6 +43,12 @@ static void unpack_16(const uint8_t *tile, size_t column, size_t k, uint8_t *row
 {
     for (size_t i = 0; i < k; i++)
         memcpy(row + i * 2, tile + (i * TILE_COLUMNS + column) * 2, 2);
+}
+
+static void unpack_pairs(const uint8_t *tile, size_t column, size_t k, uint8_t *row)
+{
+    for (size_t i = 0; i < k; i++)
+        memcpy(row + i * 2, tile + (i / 2 * TILE_COLUMNS + column) * 4 + i % 2 * 2, 2);
 }
 
 static void dequantise_f32(const uint8_t *row, size_t k, float *out)
@@ -76,7 +93,7 @@ static void dequantise_bf16(const uint8_t *row, size_t k, float *out)
 static const weight_type types[] = {
     {BP_F32, "F32", 1, 4, false, 64, pack_32, unpack_32, dequantise_f32, MATMULS(f32)},
     {BP_F16, "F16", 1, 2, false, 32, pack_16, unpack_16, dequantise_f16, MATMULS(f16)},
-    {BP_BF16, "BF16", 1, 2, false, 32, pack_16, unpack_16, dequantise_bf16, MATMULS(bf16)},
+    {BP_BF16, "BF16", 1, 2, false, 32, pack_pairs, unpack_pairs, dequantise_bf16, MATMULS(bf16)},
     BLOCKS(Q8_0, q8_0, 32, 34, 544, MATMULS),
     BLOCKS(Q4_0, q4_0, 32, 18, 288, MATMULS),
     BLOCKS(Q4_1, q4_1, 32, 20, 320, MATMULS),

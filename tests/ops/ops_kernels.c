@@ -88,7 +88,12 @@ static void compare_products(int isa, net *random, uint32_t dtype, size_t k, siz
         spoil(random, x, all * stride);
     for (size_t r = 0; p.type->quantised && r < all; r++)
         generic_kernels.quantise(x + r * stride, k, blocks + r * (k / QUANT_BLOCK));
-    matmul_input input = {x, stride, blocks};
+    uint16_t *halves = room((all * stride + 1) * sizeof *halves);
+    for (size_t r = 0; r < all; r++) {
+        generic_kernels.narrow[KV_BF16](x + r * stride, k, halves + r * stride);
+        halves[r * stride + k] = 0;
+    }
+    matmul_input input = {x, halves, stride, blocks};
     p.type->matmul[ISA_GENERIC](p.packed, p.tile_bytes, k, p.tiles, &input, first, rows, want, width);
     p.type->matmul[isa](p.packed, p.tile_bytes, k, p.tiles, &input, first, rows, got, width);
     long at = different_bits(want, got, rows * width);
@@ -100,6 +105,7 @@ static void compare_products(int isa, net *random, uint32_t dtype, size_t k, siz
     free(x);
     free(want);
     free(got);
+    free(halves);
     free(blocks);
 }
 

@@ -1,4 +1,4 @@
-/* Matrix products of floating-point weights with AVX2 and FMA: instances of the tile of vector_float.h. */
+/* Matrix products of floating-point weights with AVX2 and FMA: instances of the tiles of vector_float.h and vector_bf16.h. */
 #include "simd_avx2.h"
 
 #include "vector_math.h"
@@ -6,6 +6,9 @@
 #include "vector_matmul.h"
 
 #include "vector_float.h"
+#include "vector_pairs.h"
+
+#include "vector_bf16.h"
 
 static const uint8_t float_widths[6] = {4, 2, 2, 1, 1, 1};
 
@@ -30,4 +33,14 @@ static const uint8_t float_widths[6] = {4, 2, 2, 1, 1, 1};
 
 FLOAT_MATMUL(f32, KV_F32)
 FLOAT_MATMUL(f16, KV_F16)
-FLOAT_MATMUL(bf16, KV_BF16)
+
+TILE_INSTANCE(bf16, bf16_tile, 1, 1)
+TILE_INSTANCE(bf16, bf16_tile, 2, 1)
+TILE_INSTANCE(bf16, bf16_tile, 3, 1)
+TILE_INSTANCE(bf16, bf16_tile, 4, 1)
+TILE_INSTANCE(bf16, bf16_tile, 1, 2)
+TILE_INSTANCE(bf16, bf16_tile, 2, 2)
+static const uint8_t bf16_widths[4] = {2, 2, 1, 1};
+static tile_fn *const bf16_rows[4][2] = {{bf16_1_1, bf16_1_2}, {bf16_2_1, bf16_2_2}, {bf16_3_1, bf16_3_1}, {bf16_4_1, bf16_4_1}};
+static const tile_table bf16_table = {4, bf16_widths, bf16_rows};
+FLUSHING_ENTRY(bf16, bf16_table)

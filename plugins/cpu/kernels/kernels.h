@@ -5,7 +5,8 @@
  *
  * Packed weights. N rows are grouped in tiles of 16 output columns, padded with zero rows; a tile is contiguous:
  *   F32          [K][16] float
- *   F16, BF16    [K][16] 16-bit
+ *   F16          [K][16] 16-bit
+ *   BF16         [K/2][16][2] 16-bit, K rounded up
  *   the others   as blocks.h says
  * and its size is rounded up to 64 bytes.
  *
@@ -21,7 +22,7 @@
 enum {
     TILE_COLUMNS = 16,  /* outputs that sit side by side in a packed tile */
     QUANT_BLOCK = 32,   /* elements that share a scale */
-    K_BLOCK = 256,      /* elements of one FMA chain of a floating-point weight */
+    K_BLOCK = 256,      /* elements of one FMA chain of an F32 or F16 weight */
     CHUNK_TOKENS = 256, /* positions of one attention chunk */
     NORM_LANES = 32
 };
@@ -42,7 +43,8 @@ typedef struct quant_block {
 } quant_block;
 
 typedef struct matmul_input {
-    const float *values; /* [row][stride], for floating-point weights */
+    const float *values;    /* [row][stride], for F32 and F16 weights */
+    const uint16_t *halves; /* [row][stride] BF16, for BF16 weights; of an odd k the element after the last is zero */
     size_t stride;
     const quant_block *blocks; /* [row][k / 32], for quantised weights */
 } matmul_input;
@@ -84,7 +86,7 @@ typedef struct kernels {
     /* In place; table is half cosines then half sines. */
     void (*rope_normal)(float *x, const float *table, size_t half);
     void (*rope_neox)(float *x, const float *table, size_t half);
-    /* x[n] rounded to nearest even in a cache type, contiguous. */
+    /* x[n] rounded to nearest even in a cache type, contiguous. Of F16, n is a multiple of 16. */
     void (*narrow[KV_TYPES])(const float *x, size_t n, void *out);
     void (*attend[KV_TYPES])(const attention_chunk *chunk);
     /* M, L, O absorb the next chunk. */
@@ -98,6 +100,6 @@ extern const kernels generic_kernels, avx2_kernels, avx512_kernels;
 /* Of floating-point weights; those of blocks are declared in blocks.h. */
 matmul_fn generic_f32, generic_f16, generic_bf16;
 matmul_fn avx2_f32, avx2_f16, avx2_bf16;
-matmul_fn avx512_f32, avx512_f16, avx512_bf16;
+matmul_fn avx512_f32, avx512_f16, avx512_bf16, avx512_bf16_dot;
 
 #endif

@@ -52,6 +52,21 @@ static inline v16 v_load_bf16(const void *at) {
     __m256i a = _mm256_cvtepu16_epi32(_mm_loadu_si128(half)), b = _mm256_cvtepu16_epi32(_mm_loadu_si128(half + 1));
     return V2(_mm256_castsi256_ps(_mm256_slli_epi32(a, 16)), _mm256_castsi256_ps(_mm256_slli_epi32(b, 16)));
 }
+/* Sixteen pairs of BF16 as floats: the first of each pair, and the second. */
+static inline __m256 pair_first(__m256i pairs) { return _mm256_castsi256_ps(_mm256_slli_epi32(pairs, 16)); }
+static inline __m256 pair_second(__m256i pairs) {
+    return _mm256_castsi256_ps(_mm256_and_si256(pairs, _mm256_set1_epi32((int)0xffff0000u)));
+}
+static inline void v_load_pairs(const void *at, v16 *first, v16 *second) {
+    __m256i a = _mm256_loadu_si256((const __m256i *)at), b = _mm256_loadu_si256((const __m256i *)at + 1);
+    *first = V2(pair_first(a), pair_first(b));
+    *second = V2(pair_second(a), pair_second(b));
+}
+static inline void v_set_pair(const void *at, v16 *first, v16 *second) {
+    __m256i pair = _mm256_set1_epi32((int)load_u32(at));
+    *first = V2(pair_first(pair), pair_first(pair));
+    *second = V2(pair_second(pair), pair_second(pair));
+}
 static inline void v_store_f16(void *at, v16 x) {
     __m128i *half = at;
     _mm_storeu_si128(half, _mm256_cvtps_ph(x.a, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC));

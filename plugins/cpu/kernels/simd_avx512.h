@@ -28,6 +28,17 @@ static inline v16 v_load_bf16(const void *at) {
     __m512i wide = _mm512_cvtepu16_epi32(_mm256_loadu_si256((const __m256i *)at));
     return _mm512_castsi512_ps(_mm512_slli_epi32(wide, 16));
 }
+/* Sixteen pairs of BF16 as floats: the first of each pair, and the second. */
+static inline void v_load_pairs(const void *at, v16 *first, v16 *second) {
+    __m512i pairs = _mm512_loadu_si512(at);
+    *first = _mm512_castsi512_ps(_mm512_slli_epi32(pairs, 16));
+    *second = _mm512_castsi512_ps(_mm512_and_si512(pairs, _mm512_set1_epi32((int)0xffff0000u)));
+}
+static inline void v_set_pair(const void *at, v16 *first, v16 *second) {
+    __m512i pair = _mm512_set1_epi32((int)load_u32(at));
+    *first = _mm512_castsi512_ps(_mm512_slli_epi32(pair, 16));
+    *second = _mm512_castsi512_ps(_mm512_and_si512(pair, _mm512_set1_epi32((int)0xffff0000u)));
+}
 static inline void v_store_f16(void *at, v16 x) {
     _mm256_storeu_si256((__m256i *)at, _mm512_cvtps_ph(x, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC));
 }

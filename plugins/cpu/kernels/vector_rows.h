@@ -194,7 +194,6 @@ static void rope_neox(float *x, const float *table, size_t half)
     }
 }
 
-/* n is a multiple of 16: a head. */
 static void narrow_f16(const float *x, size_t n, void *out)
 {
     for (size_t i = 0; i < n; i += 16)
@@ -208,8 +207,12 @@ static void narrow_f32(const float *x, size_t n, void *out)
 
 static void narrow_bf16(const float *x, size_t n, void *out)
 {
-    for (size_t i = 0; i < n; i += 16)
-        v_store_bf16((uint16_t *)out + i, v_load(x + i));
+    uint16_t *to = out;
+    size_t i = 0;
+    for (; i + 16 <= n; i += 16)
+        v_store_bf16(to + i, v_load(x + i));
+    for (; i < n; i++)
+        to[i] = bfloat_from_float(x[i]);
 }
 
 #endif
