@@ -60,13 +60,14 @@ harness *harness_open_model(model_file *model, const char *backend, const char *
     check(plugins_load(h->plugins, backend, BP_PLUGIN_BACKEND, &h->plugin, &error), &error);
     const bp_backend_ops *ops = &h->plugin->backend;
     check(ops->open(log_host(), filled_options(h, settings), &h->device, &error), &error);
+    uint32_t longest = model_program(model)->max_context;
     const bp_limits limits = {.size = sizeof limits,
                               .max_tokens = HARNESS_STEP,
                               .max_seqs = HARNESS_SEQUENCES,
                               .max_rows = HARNESS_STEP,
                               .page_tokens = HARNESS_PAGE,
                               .page_count = HARNESS_SEQUENCES * PAGES_EACH,
-                              .max_context = HARNESS_CONTEXT,
+                              .max_context = longest < HARNESS_CONTEXT ? longest : HARNESS_CONTEXT,
                               .kv_dtype = kv_dtype};
     check(ops->supports(h->device, model_program(h->file), &error), &error);
     check(ops->compile(h->device, model_program(h->file), &limits, &h->model, &error), &error);
@@ -133,7 +134,9 @@ void harness_step(harness *h, const piece *pieces, uint32_t count, float *out)
                             .pages = &pages[0][0],
                             .rows = h->rows};
     check(h->plugin->backend.submit(h->model, &batch, &error), &error);
-    check(h->plugin->backend.wait(h->model, out, (uint64_t)total * harness_vocabulary(h), &error), &error);
+    const bp_program *program = model_program(h->file);
+    uint64_t results = program->ops[program->op_count - 1].kind == BP_OP_POOL ? count : total;
+    check(h->plugin->backend.wait(h->model, out, results * harness_vocabulary(h), &error), &error);
 }
 
 void harness_prefill(harness *h, uint32_t sequence, const int32_t *tokens, uint32_t count, uint32_t chunk, float *out)

@@ -1,7 +1,7 @@
 /* harness: a real model on a real backend, stepped by hand, so that tests compare logits and not text.
  *
  * It plays the engine's part at its plainest: every sequence has its own pages, a step is a list of pieces of sequences, and
- * the logits of every token come back. Failures end the running cmocka test with the backend's sentence. */
+ * the logits of every token come back, or the vector of every piece where the model is an embedder. Failures end the running cmocka test with the backend's sentence. */
 #ifndef TESTS_MODELS_HARNESS_H
 #define TESTS_MODELS_HARNESS_H
 
@@ -31,7 +31,8 @@ void harness_close(harness *h);
 /* Pages are handed out backwards with `odd`, to show that their numbers do not matter. */
 void harness_reset(harness *h, bool odd);
 
-/* One step. out: [tokens of all pieces][vocabulary], in the order of the pieces. */
+/* One step. out: [tokens of all pieces][vocabulary], in the order of the pieces; [pieces][width] of an embedder, whose pieces
+ * are whole texts. */
 void harness_step(harness *h, const piece *pieces, uint32_t count, float *out);
 
 /* A whole sequence from its first token in steps of `chunk` tokens; out: [count][vocabulary]. */
