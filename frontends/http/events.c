@@ -27,7 +27,7 @@ static json_t *chunk_of(const generation *g, json_t *choices, json_t *usage)
 {
     const char *object = g->request.kind == OPENAI_CHAT ? "chat.completion.chunk" : "text_completion";
     json_t *chunk = json_pack("{ss ss sI ss ss so}", "id", g->id, "object", object, "created", (json_int_t)g->created, "model",
-                              g->model, "system_fingerprint", "backplane", "choices", choices);
+                              g->exchange->model, "system_fingerprint", "backplane", "choices", choices);
     if (chunk && g->request.include_usage)
         json_object_set_new(chunk, "usage", usage ? usage : json_null());
     else

@@ -26,6 +26,7 @@ static const route routes[] = {
     {"/apply-template", "POST", false, route_apply_template},
     {"/health", "GET", true, route_health},
     {"/version", "GET", true, route_version},
+    {"/metrics", "GET", false, route_metrics},
 };
 
 /* CivetWeb decodes a path where it lies, between the method and what follows it in the request's first line. */
@@ -87,8 +88,10 @@ static void handle(exchange *e)
         return;
     }
     bool posted = strcmp(r->method, "POST") == 0;
-    if (!r->open && !guard_key(e, &why))
+    if (!r->open && !keys_check(e, &why))
         status = 401;
+    else if (posted && !keys_enter(e, &why))
+        status = 429;
     else if (posted && (!guard_json(e, &status, &why) || !body_read(e, &status, &why)))
         e->close = true;
     else {
@@ -134,16 +137,17 @@ int exchange_begin(struct mg_connection *connection)
     const struct mg_request_info *info = mg_get_request_info(connection);
     http *server = info->user_data;
     exchange e = {.server = server, .connection = connection, .info = info, .socket = -1,
-                  .path = info->request_uri ? info->request_uri : ""};
-    uint64_t began = server->host->now(server->host->context);
+                  .path = info->request_uri ? info->request_uri : "", .began = server->host->now(server->host->context)};
     atomic_fetch_add(&server->exchanges, 1);
     count_active(server, 1);
     name_exchange(&e);
     handle_with_room(&e);
     count_active(server, -1);
+    double seconds = (double)(server->host->now(server->host->context) - e.began) / 1e9;
+    measures_request(&server->measures, e.status, seconds);
+    log_exchange(&e, seconds);
+    keys_leave(&e);
     text_free(&e.body);
-    server->host->log(server->host->context, BP_LOG_DEBUG, "http: %s %.200s %d %.1f ms %s", info->request_method, e.path,
-                      e.status, (double)(server->host->now(server->host->context) - began) / 1e6, e.id);
     return e.status ? e.status : 500;
 }
 

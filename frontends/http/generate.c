@@ -41,6 +41,11 @@ static bool take_one(generation *g, answer *a, const bp_event *event, take_event
     bool last = event->kind == BP_EVENT_DONE || event->kind == BP_EVENT_ERROR;
     if (last)
         a->usage = event->usage;
+    if (event->kind == BP_EVENT_TOKEN && g->exchange->first_token == 0) {
+        const bp_host *host = g->exchange->server->host;
+        g->exchange->first_token = (double)(host->now(host->context) - g->exchange->began) / 1e9;
+        measures_first_token(&g->exchange->server->measures, g->exchange->first_token);
+    }
     a->finish = event->finish;
     if (event->kind == BP_EVENT_ERROR || (event->kind == BP_EVENT_DONE && event->finish == BP_FINISH_CANCELLED)) {
         bp_error why = event->kind == BP_EVENT_ERROR ? event->error
@@ -144,7 +149,8 @@ static bool read_request(generation *g, json_t *body, unsigned kind, refusal *wh
         refuse_status(why, &error);
         return false;
     }
-    memcpy(g->model, info.name, sizeof g->model);
+    memcpy(g->exchange->model, info.name, sizeof info.name);
+    r->salt = keys_tenant(g->exchange);
     return true;
 }
 
@@ -188,8 +194,24 @@ static void name_generation(generation *g, const char *prefix)
     g->created = time(NULL);
 }
 
+/* For the log and the metrics. */
+static void note_usage(generation *g)
+{
+    for (uint32_t i = 0; i < g->count; i++) {
+        const bp_usage *u = &g->answers[i].usage;
+        bp_usage *sum = &g->exchange->usage;
+        sum->prompt_tokens += u->prompt_tokens;
+        sum->completion_tokens += u->completion_tokens;
+        sum->cached_tokens += u->cached_tokens;
+        if (u->completion_tokens > 1)
+            measures_interval(&g->exchange->server->measures, (double)u->decode_ns / 1e9 / (u->completion_tokens - 1),
+                              u->completion_tokens - 1);
+    }
+}
+
 static void generation_clear(generation *g)
 {
+    note_usage(g);
     for (uint32_t i = 0; i < g->count; i++) {
         end_answer(g, &g->answers[i]);
         text_free(&g->answers[i].text);

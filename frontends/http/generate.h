@@ -22,7 +22,6 @@ typedef struct generation {
     exchange *exchange;
     openai_request request;
     char id[48];
-    char model[64];
     int64_t created;
     answer *answers; /* [count] */
     uint32_t count, running;

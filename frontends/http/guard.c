@@ -5,15 +5,9 @@
  * requests are refused here and their connections closed. */
 #include "http/http.h"
 
-#include "common/fail.h"
-
-#include <errno.h>
-#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <strings.h>
-
-enum { MAX_KEYS = 4096, MAX_KEY = 512 };
 
 const char *header_of(const exchange *e, const char *name, size_t *count)
 {
@@ -105,88 +99,4 @@ bool guard_json(const exchange *e, int *status, refusal *why)
     if (coding && strcasecmp(coding, "identity") != 0)
         return refuse(why, "", "unsupported_media_type", "Content-Encoding is not supported; send the body as it is");
     return true;
-}
-
-/* --- keys --------------------------------------------------------------------------------------------------------- */
-
-/* Takes as long for a wrong key as for a right one. */
-static bool same_key(const char *given, const char *key)
-{
-    size_t given_length = strlen(given), length = strlen(key);
-    unsigned different = given_length != length;
-    for (size_t i = 0; i < length; i++)
-        different |= (unsigned char)(given[i < given_length ? i : 0] ^ key[i]);
-    return !different;
-}
-
-bool guard_key(const exchange *e, refusal *why)
-{
-    size_t count;
-    const char *given = header_of(e, "Authorization", &count);
-    if (!e->server->keys)
-        return true;
-    bool good = false;
-    if (given && count == 1 && strncasecmp(given, "Bearer ", 7) == 0)
-        for (char **key = e->server->keys; *key; key++)
-            good |= same_key(given + 7, *key);
-    if (good)
-        return true;
-    refuse(why, "", "invalid_api_key", "%s", given ? "the API key is not one of this server's" :
-                                                     "an API key is needed: send Authorization: Bearer KEY");
-    why->type = "authentication_error";
-    return false;
-}
-
-static bool add_key(http *server, size_t *count, const char *key, bp_error *error)
-{
-    if (*count == MAX_KEYS)
-        return fail(error, BP_ELIMIT, "api_key_file: there are more than %d keys", MAX_KEYS), false;
-    server->keys[*count] = strdup(key);
-    return server->keys[(*count)++] ? true : (fail_memory(error), false);
-}
-
-static bool read_key_file(http *server, size_t *count, bp_error *error)
-{
-    const char *path = server->config->api_key_file;
-    FILE *file = fopen(path, "re");
-    char line[MAX_KEY + 2];
-    bool good = true;
-    if (!file)
-        return fail(error, BP_EIO, "api_key_file \"%.200s\" cannot be read: %s", path, strerror(errno)), false;
-    while (good && fgets(line, sizeof line, file)) {
-        size_t length = strcspn(line, "\r\n");
-        if (length > MAX_KEY) {
-            good = false;
-            fail(error, BP_EINVAL, "api_key_file \"%.200s\": key %zu is longer than %d bytes", path, *count + 1, MAX_KEY);
-        }
-        line[length] = '\0';
-        if (good && length && line[0] != '#')
-            good = add_key(server, count, line, error);
-    }
-    fclose(file);
-    if (good && *count == (server->config->api_key != NULL))
-        return fail(error, BP_EINVAL, "api_key_file \"%.200s\" holds no key", path), false;
-    return good;
-}
-
-bool keys_load(http *server, bp_error *error)
-{
-    const http_config *c = server->config;
-    size_t count = 0;
-    if (!c->api_key && !c->api_key_file)
-        return true;
-    server->keys = calloc(MAX_KEYS + 1, sizeof *server->keys);
-    if (!server->keys)
-        return fail_memory(error), false;
-    if (c->api_key && !*c->api_key)
-        return fail(error, BP_EINVAL, "api_key is empty; leave it out to let everybody in"), false;
-    return (!c->api_key || add_key(server, &count, c->api_key, error)) &&
-           (!c->api_key_file || read_key_file(server, &count, error));
-}
-
-void keys_free(http *server)
-{
-    for (char **key = server->keys; key && *key; key++)
-        free(*key);
-    free(server->keys);
 }

@@ -10,6 +10,9 @@
  *   models.c    /v1/models
  *   tokens.c    /tokenize, /detokenize, /apply-template
  *   status.c    /health, /version
+ *   metrics.c   /metrics, of measure.c's counts and the engine's
+ *   keys.c      who may ask, and how often
+ *   log.c       the access log
  *
  * Threads: CivetWeb gives each connection a thread, which runs one exchange at a time. The server's own fields do not change
  * while it serves, but for those that are atomic. */
@@ -17,6 +20,7 @@
 #define BACKPLANE_HTTP_HTTP_H
 
 #include "common/text.h"
+#include "http/measure.h"
 #include "openai/request.h"
 
 #include <civetweb.h>
@@ -24,10 +28,12 @@
 #include <stdatomic.h>
 
 typedef struct http_config {
-    const char *host, *api_key, *api_key_file, *certificate;
-    int64_t port, connections, body_seconds, idle_seconds;
+    const char *host, *api_key, *api_key_file, *certificate, *access_log;
+    int64_t port, connections, body_seconds, idle_seconds, key_requests, key_concurrency;
     uint64_t body_limit;
 } http_config;
+
+typedef struct api_key api_key;
 
 struct bp_frontend {
     const bp_host *host;
@@ -35,7 +41,10 @@ struct bp_frontend {
     bp_engine *engine;
     const http_config *config;
     struct mg_context *web;
-    char **keys; /* NULL-terminated; none: everybody may */
+    api_key *keys; /* [key_count]; NULL: everybody may */
+    size_t key_count;
+    int log; /* -1: none */
+    measures measures;
     bool loopback;
     atomic_bool stopping;
     atomic_uint_fast64_t exchanges; /* so far */
@@ -57,6 +66,13 @@ typedef struct exchange {
     text body;              /* of a POST */
     bool close;             /* the connection is not used again */
     int status;             /* 0 until a response was begun */
+    api_key *key;           /* NULL where none is asked for */
+    bool entered;           /* the request has one of the key's places */
+    unsigned retry_seconds; /* of a 429 or 503 */
+    uint64_t began;         /* nanoseconds on the host's clock */
+    double first_token;     /* seconds after that; 0: none yet */
+    char model[64];
+    bp_usage usage;         /* of all its answers */
     int socket;             /* the connection's, once looked for; -1 where it is not found */
     bool looked, probed;
 } exchange;
@@ -68,12 +84,22 @@ int exchange_error(struct mg_connection *connection, int status, const char *mes
 
 /* guard.c: false with a status and a reason. */
 bool guard_transport(exchange *e, int *status, refusal *why); /* closes: the rest of the connection cannot be trusted */
-bool guard_key(const exchange *e, refusal *why);
 bool guard_json(const exchange *e, int *status, refusal *why); /* the headers of a JSON body */
 /* The value of a header, NULL if there is none; *count is how often it is there. */
 const char *header_of(const exchange *e, const char *name, size_t *count);
+
+/* keys.c */
 bool keys_load(http *server, bp_error *error);
 void keys_free(http *server);
+bool keys_check(exchange *e, refusal *why); /* finds the request's key */
+bool keys_enter(exchange *e, refusal *why); /* takes a place of it */
+void keys_leave(exchange *e);
+const char *keys_tenant(const exchange *e); /* NULL without keys */
+
+/* log.c */
+bool log_open(http *server, bp_error *error);
+void log_close(http *server);
+void log_exchange(const exchange *e, double seconds);
 
 /* body.c: reads all of it; false with a status and a reason. */
 bool body_read(exchange *e, int *status, refusal *why);
@@ -104,5 +130,6 @@ void route_detokenize(exchange *e);
 void route_apply_template(exchange *e);
 void route_health(exchange *e);
 void route_version(exchange *e);
+void route_metrics(exchange *e);
 
 #endif

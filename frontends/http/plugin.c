@@ -21,6 +21,12 @@ static const bp_option options[] = {
      .help = "The key that requests must bring; without this and api_key_file everybody may ask."},
     {.name = "api_key_file", .type = BP_OPTION_PATH, CONFIG(api_key_file),
      .help = "A file of further keys, one a line; lines that begin with # are comments."},
+    {.name = "key_requests", .type = BP_OPTION_INT, .fallback = "0", .min = 0, .max = 1000000, CONFIG(key_requests),
+     .help = "Requests a minute that one key may send; 0 is no limit."},
+    {.name = "key_concurrency", .type = BP_OPTION_INT, .fallback = "0", .min = 0, .max = 65536, CONFIG(key_concurrency),
+     .help = "Requests of one key that may run at a time; 0 is no limit."},
+    {.name = "access_log", .type = BP_OPTION_PATH, CONFIG(access_log),
+     .help = "A file that gets a JSON object a line for every request; without one none is written."},
     {.name = "certificate", .type = BP_OPTION_PATH, CONFIG(certificate),
      .help = "A PEM file of certificate and private key: the port speaks TLS."},
     {.name = "connections", .type = BP_OPTION_INT, .fallback = "256", .min = 2, .max = 16384, CONFIG(connections),
@@ -42,6 +48,8 @@ static void http_close(bp_frontend *h)
         mg_stop(h->web);
     mg_exit_library();
     keys_free(h);
+    log_close(h);
+    measures_free(&h->measures);
     pthread_cond_destroy(&h->changed);
     pthread_mutex_destroy(&h->lock);
     free(h);
@@ -103,7 +111,8 @@ static bp_status http_open(const bp_host *host, const bp_engine_api *api, bp_eng
     pthread_cond_init(&h->changed, NULL);
     mg_init_library(h->config->certificate ? MG_FEATURES_TLS : 0);
     bp_error why = {0};
-    bp_status status = keys_load(h, &why) ? listen_on(h, &why) : why.code;
+    measures_init(&h->measures);
+    bp_status status = log_open(h, &why) && keys_load(h, &why) ? listen_on(h, &why) : why.code;
     if (status != BP_OK) {
         http_close(h);
         return fail(error, status, "%s", why.message);

@@ -53,7 +53,11 @@ void reply_json(exchange *e, int status, json_t *value)
 
 void reply_refusal(exchange *e, int status, const refusal *why)
 {
-    const char *extra = status == 503 ? "Retry-After: 1\r\n" : status == 401 ? "WWW-Authenticate: Bearer\r\n" : "";
+    char extra[64] = "";
+    if (status == 401)
+        snprintf(extra, sizeof extra, "WWW-Authenticate: Bearer\r\n");
+    if (status == 429 || status == 503)
+        snprintf(extra, sizeof extra, "Retry-After: %u\r\n", e->retry_seconds ? e->retry_seconds : 1);
     reply_json_with(e, status, extra, json_pack("{so}", "error", refusal_json(why)));
 }
 

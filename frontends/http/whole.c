@@ -34,7 +34,7 @@ static json_t *response_of(generation *g)
     }
     const char *object = g->request.kind == OPENAI_CHAT ? "chat.completion" : "text_completion";
     return json_pack("{ss ss sI ss ss so so}", "id", g->id, "object", object, "created", (json_int_t)g->created, "model",
-                     g->model, "system_fingerprint", "backplane", "choices", choices, "usage", generation_usage(g));
+                     g->exchange->model, "system_fingerprint", "backplane", "choices", choices, "usage", generation_usage(g));
 }
 
 void generation_whole(generation *g)

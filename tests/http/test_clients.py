@@ -10,7 +10,7 @@ import time
 
 import pytest
 
-from conftest import Server, answer, read_all
+from conftest import Server, error_of, read_all
 
 LONG = {"model": "smol", "prompt": "Once upon a time", "max_tokens": 6000, "temperature": 0, "ignore_eos": True}
 
@@ -80,6 +80,40 @@ def test_the_same_answers_alone_and_in_a_crowd(alive):
     for thread in threads:
         thread.join()
     assert together == alone
+
+
+def test_62_limits_of_a_key(tmp_path, smollm2):
+    (tmp_path / "keys").write_text("a\nb\n")
+    s = Server(tmp_path, f"  smol: {{ file: {smollm2} }}", ", api_key_file: keys, key_requests: 3, key_concurrency: 1")
+    a, b = ["Authorization: Bearer a"], ["Authorization: Bearer b"]
+    short = {**LONG, "max_tokens": 1}
+    assert [s.post("/v1/completions", short, a).status for _ in range(3)] == [200] * 3
+    error = error_of(reply := s.post("/v1/completions", short, a), 429, "rate_limit_exceeded")
+    assert error["type"] == "rate_limit_error" and 1 <= int(reply.headers["retry-after"]) <= 21
+    assert s.post("/v1/completions", short, b).status == 200
+    running = threading.Thread(target=s.post, args=("/v1/completions", {**LONG, "max_tokens": 200}, b))
+    running.start()
+    time.sleep(0.3)
+    error_of(s.post("/v1/completions", short, b), 429, "rate_limit_exceeded")
+    running.join()
+    assert s.stop() == 0
+
+
+def test_metrics_and_the_access_log(tmp_path, smollm2):
+    s = Server(tmp_path, f"  smol: {{ file: {smollm2} }}", ", access_log: access.jsonl")
+    assert s.post("/v1/completions", {**LONG, "max_tokens": 5}, ["X-Request-Id: one"]).status == 200
+    assert s.get("/v1/nothing").status == 404
+    reply = s.get("/metrics")
+    values = dict(line.rsplit(" ", 1) for line in reply.body.decode().splitlines() if not line.startswith("#"))
+    assert reply.headers["content-type"].startswith("text/plain; version=0.0.4")
+    assert values['backplane_http_requests_total{status="200"}'] == "1" == values['backplane_http_requests_total{status="404"}']
+    assert values['backplane_completion_tokens_total{model="smol"}'] == "5" and values['backplane_model_ready{model="smol"}'] == "1"
+    assert values["backplane_time_to_first_token_seconds_count"] == "1"
+    assert values["backplane_token_interval_seconds_count"] == "4"
+    assert s.stop() == 0
+    lines = [json.loads(line) for line in (tmp_path / "access.jsonl").read_text().splitlines()]
+    assert [line["status"] for line in lines] == [200, 404, 200] and lines[0]["id"] == "one"
+    assert lines[0]["model"] == "smol" and lines[0]["completion_tokens"] == 5 and lines[0]["first_token_seconds"] > 0
 
 
 def test_72_the_end_of_a_server_lets_streams_finish(tmp_path, smollm2):
