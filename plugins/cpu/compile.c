@@ -103,6 +103,24 @@ static size_t written_by_head(const bp_model *model, const step *s)
     return s->op.kind == BP_OP_QKV || s->op.kind == BP_OP_ATTENTION ? model->caches[s->op.cache].head_dim : 0;
 }
 
+/* Row-wise ops cost less than a barrier where there is one row. Their results may be each worker's own unless an op reads them
+ * that shares its work out by other things than columns. From the last step to the first: readers before writers. */
+static void mark_own(bp_model *model)
+{
+    for (size_t i = model->step_count; i-- > 0;) {
+        step *s = &model->steps[i];
+        s->own = s->run == run_embed || s->run == run_norm || s->run == run_elementwise || s->run == run_rows;
+        for (int slot = 0; slot < 2; slot++)
+            s->own = s->own && (s->op.out[slot] < 0 || model->values[s->op.out[slot]].own);
+        for (int slot = 0; slot < 2; slot++)
+            if (s->op.out[slot] >= 0)
+                model->values[s->op.out[slot]].own = s->own;
+        for (int slot = 0; slot < 4 && (s->run == run_attention || s->run == run_pool); slot++)
+            if (s->op.in[slot] >= 0)
+                model->values[s->op.in[slot]].own = false;
+    }
+}
+
 /* A step an op, and one more after an op whose heads are not whole blocks while a reader wants blocks. */
 static bp_status build_steps(bp_model *model, const bp_program *program)
 {
@@ -135,6 +153,7 @@ static bp_status build_steps(bp_model *model, const bp_program *program)
         }
         model->steps[--to] = s;
     }
+    mark_own(model);
     return BP_OK;
 }
 
@@ -152,8 +171,10 @@ static bp_status build_tables(bp_model *model, const bp_program *program)
     model->cache_count = program->cache_count;
     for (size_t i = 0; i < model->value_count; i++) {
         const bp_value *from = &program->values[i];
-        model->values[i] = (value){
-            .width = from->width, .stride = size_round_up(from->width, 16), .outputs = from->rows == BP_ROWS_OUTPUTS};
+        model->values[i] = (value){.width = from->width,
+                                   .stride = size_round_up(from->width, 16),
+                                   .outputs = from->rows == BP_ROWS_OUTPUTS,
+                                   .own = true};
     }
     for (size_t i = 0; i < model->weight_count; i++) {
         const bp_weight *from = &program->weights[i];

@@ -1,13 +1,14 @@
-/* Running a step: the list of steps in order, a barrier after each, and the row-wise ops. */
+/* Running a step: the list of steps in order, a barrier after each that workers share, and the row-wise ops. */
 #include "model.h"
 
 static void execute_worker(void *context, pool *threads, size_t worker)
 {
     bp_model *model = context;
     for (size_t i = 0; i < model->step_count; i++) {
-        if (i > 0)
+        const step *s = &model->steps[i];
+        s->run(model, s, threads, worker);
+        if (i + 1 < model->step_count && !(s->own && model->narrow))
             pool_barrier(threads);
-        model->steps[i].run(model, &model->steps[i], threads, worker);
     }
 }
 
@@ -21,22 +22,27 @@ bp_status model_wait(bp_model *model, float *out, uint64_t count, bp_error *erro
                     rows * model->output_width);
     }
     model->submitted = false;
+    model->narrow = model->batch.tokens == 1 && pool_workers(model->device->threads) > 1;
     model->result = out;
     pool_run(model->device->threads, execute_worker, model);
     model->result = NULL;
     return BP_OK;
 }
 
-/* Rows a claim: enough to be worth the claim, few enough to share. */
-static size_t row_grain(size_t rows, const pool *threads)
+/* The next rows for this worker, enough to be worth the claim and few enough to share; all of them where each worker does the
+ * step by itself. False when none are left. *to is 0 at first. */
+static bool next_rows(const bp_model *model, const step *s, pool *threads, size_t rows, size_t *from, size_t *to)
 {
-    return size_max(1, rows / (pool_workers(threads) * 4));
+    if (!s->own || !model->narrow)
+        return pool_claim(threads, rows, size_max(1, rows / (pool_workers(threads) * 4)), from, to) != 0;
+    bool first = *to == 0;
+    *to = rows;
+    return first;
 }
 
-#define FOR_CLAIMED_ROWS(row, rows, threads)                                                                               \
-    for (size_t claim_from, claim_to, claim_grain = row_grain(rows, threads);                                              \
-         pool_claim(threads, rows, claim_grain, &claim_from, &claim_to);)                                                  \
-        for (size_t row = claim_from; row < claim_to; row++)
+#define FOR_ROWS(row, rows)                                                                                                \
+    for (size_t from = 0, to = 0; next_rows(model, s, threads, rows, &from, &to);)                                         \
+        for (size_t row = from; row < to; row++)
 
 /* The file's bytes of a row: of a weight that products read too they are put together again from its tile, so that the file
  * need not stay in memory beside it. */
@@ -50,70 +56,85 @@ static const uint8_t *source_row(const weight *w, size_t row, uint8_t *room)
 
 void run_embed(bp_model *model, const step *s, pool *threads, size_t worker)
 {
-    const value *out = &model->values[s->op.out[0]];
+    const value out = value_at(model, s->op.out[0], worker);
     const weight *w = &model->weights[s->op.weight[0]];
     const int32_t *index = s->op.flags & BP_EMBED_POSITION ? model->batch.position : model->batch.token;
     float *data = (float *)(void *)worker_scratch(model, worker);
-    FOR_CLAIMED_ROWS(row, value_rows(model, out), threads)
+    FOR_ROWS(row, value_rows(model, &out))
     {
-        w->type->dequantise(source_row(w, (size_t)index[row], (uint8_t *)(data + out->stride)), w->k, data);
-        model->device->kernels->scale(data, s->args.embed.scale, out->width, data);
-        value_put(model, out, row, 0, out->width, data);
+        w->type->dequantise(source_row(w, (size_t)index[row], (uint8_t *)(data + out.stride)), w->k, data);
+        model->device->kernels->scale(data, s->args.embed.scale, out.width, data);
+        value_put(model, &out, row, 0, out.width, data);
     }
 }
 
-static void norm_row(const bp_model *model, const step *s, size_t row, float *data)
+/* What a norm reads and writes. */
+typedef struct norm {
+    value in, residual, sum, out; /* residual and sum: where the op has them */
+    const float *scale, *bias;
+} norm;
+
+static void norm_row(const bp_model *model, const step *s, const norm *n, size_t row, float *data)
 {
     const kernels *k = model->device->kernels;
-    const value *out = &model->values[s->op.out[0]];
-    const float *in = value_row(&model->values[s->op.in[0]], row);
-    const float *residual = s->op.in[1] >= 0 ? value_row(&model->values[s->op.in[1]], row) : NULL;
-    const float *scale = s->op.weight[0] >= 0 ? model->weights[s->op.weight[0]].vector : NULL;
-    const float *bias = s->op.weight[1] >= 0 ? model->weights[s->op.weight[1]].vector : NULL;
+    const float *in = value_row(&n->in, row), *residual = s->op.in[1] >= 0 ? value_row(&n->residual, row) : NULL;
+    size_t width = n->out.width;
     if (s->op.flags & BP_NORM_PRE_RESIDUAL) {
-        k->add(in, residual, out->width, data);
+        k->add(in, residual, width, data);
         if (s->op.out[1] >= 0)
-            value_put(model, &model->values[s->op.out[1]], row, 0, out->width, data);
+            value_put(model, &n->sum, row, 0, width, data);
         in = data;
     }
-    (s->args.norm.kind == BP_NORM_RMS ? k->norm_rms : k->norm_layer)(in, scale, bias, s->args.norm.epsilon, out->width,
+    (s->args.norm.kind == BP_NORM_RMS ? k->norm_rms : k->norm_layer)(in, n->scale, n->bias, s->args.norm.epsilon, width,
                                                                      data);
     if (s->op.flags & BP_NORM_POST_RESIDUAL)
-        k->add(residual, data, out->width, data);
-    value_put(model, out, row, 0, out->width, data);
+        k->add(residual, data, width, data);
+    value_put(model, &n->out, row, 0, width, data);
+}
+
+static const float *vector_of(const bp_model *model, int32_t number)
+{
+    return number >= 0 ? model->weights[number].vector : NULL;
 }
 
 void run_norm(bp_model *model, const step *s, pool *threads, size_t worker)
 {
     float *data = (float *)(void *)worker_scratch(model, worker);
-    FOR_CLAIMED_ROWS(row, value_rows(model, &model->values[s->op.out[0]]), threads) norm_row(model, s, row, data);
+    norm n = {.in = value_at(model, s->op.in[0], worker),
+              .out = value_at(model, s->op.out[0], worker),
+              .scale = vector_of(model, s->op.weight[0]),
+              .bias = vector_of(model, s->op.weight[1])};
+    if (s->op.in[1] >= 0)
+        n.residual = value_at(model, s->op.in[1], worker);
+    if (s->op.out[1] >= 0)
+        n.sum = value_at(model, s->op.out[1], worker);
+    FOR_ROWS(row, value_rows(model, &n.out)) norm_row(model, s, &n, row, data);
 }
 
 /* ADD and SCALE. */
 void run_elementwise(bp_model *model, const step *s, pool *threads, size_t worker)
 {
-    const value *out = &model->values[s->op.out[0]];
+    const value out = value_at(model, s->op.out[0], worker), a = value_at(model, s->op.in[0], worker);
+    const value b = s->op.kind == BP_OP_ADD ? value_at(model, s->op.in[1], worker) : a;
     const kernels *k = model->device->kernels;
     float *data = (float *)(void *)worker_scratch(model, worker);
-    FOR_CLAIMED_ROWS(row, value_rows(model, out), threads)
+    FOR_ROWS(row, value_rows(model, &out))
     {
-        const float *a = value_row(&model->values[s->op.in[0]], row);
         if (s->op.kind == BP_OP_ADD) {
-            k->add(a, value_row(&model->values[s->op.in[1]], row), out->width, data);
+            k->add(value_row(&a, row), value_row(&b, row), out.width, data);
         } else {
-            k->scale(a, s->args.scale.scale, out->width, data);
+            k->scale(value_row(&a, row), s->args.scale.scale, out.width, data);
         }
-        value_put(model, out, row, 0, out->width, data);
+        value_put(model, &out, row, 0, out.width, data);
     }
 }
 
 void run_rows(bp_model *model, const step *s, pool *threads, size_t worker)
 {
-    const value *in = &model->values[s->op.in[0]], *out = &model->values[s->op.out[0]];
-    (void)worker;
-    FOR_CLAIMED_ROWS(row, model->batch.rows, threads)
+    const value in = value_at(model, s->op.in[0], worker), out = value_at(model, s->op.out[0], worker);
+    FOR_ROWS(row, model->batch.rows)
     {
-        value_put(model, out, row, 0, out->width, value_row(in, (size_t)model->batch.row[row]));
+        value_put(model, &out, row, 0, out.width, value_row(&in, (size_t)model->batch.row[row]));
     }
 }
 
@@ -122,7 +143,7 @@ void run_quantise(bp_model *model, const step *s, pool *threads, size_t worker)
 {
     const value *v = &model->values[s->op.out[0]];
     (void)worker;
-    FOR_CLAIMED_ROWS(row, value_rows(model, v), threads)
+    FOR_ROWS(row, value_rows(model, v))
     {
         model->device->kernels->quantise(value_row(v, row), v->width, v->blocks + row * (v->width / QUANT_BLOCK));
     }
@@ -155,6 +176,6 @@ static void pool_sequence(const bp_model *model, const step *s, size_t seq, floa
 void run_pool(bp_model *model, const step *s, pool *threads, size_t worker)
 {
     (void)worker;
-    FOR_CLAIMED_ROWS(seq, model->batch.seqs, threads)
+    FOR_ROWS(seq, model->batch.seqs)
     pool_sequence(model, s, seq, model->result + seq * model->output_width);
 }

@@ -10,18 +10,35 @@ typedef struct block {
     size_t row, rows, column, columns;
 } block;
 
-typedef void block_fn(bp_model *model, const step *s, const block *b, float *scratch);
+/* An op as one worker sees it. */
+typedef struct product {
+    bp_model *model;
+    const step *s;
+    value in, out, residual; /* out and residual where the op has them */
+} product;
+
+typedef void block_fn(const product *p, const block *b, float *scratch);
+
+static product product_of(bp_model *model, const step *s, size_t worker)
+{
+    product p = {.model = model, .s = s, .in = value_at(model, s->op.in[0], worker)};
+    if (s->op.out[0] >= 0)
+        p.out = value_at(model, s->op.out[0], worker);
+    if (s->op.in[1] >= 0)
+        p.residual = value_at(model, s->op.in[1], worker);
+    return p;
+}
 
 /* Cuts [rows] x [units * unit] into blocks; `columns` bounds the last one. `most` columns at a time, a multiple of unit. */
-static void each_block(bp_model *model, const step *s, pool *threads, size_t worker, size_t rows, size_t columns,
-                       size_t unit, size_t most, block_fn *fn)
+static void each_block(const product *p, pool *threads, size_t worker, size_t rows, size_t columns, size_t unit,
+                       size_t most, block_fn *fn)
 {
-    float *scratch = (float *)(void *)worker_scratch(model, worker);
+    float *scratch = (float *)(void *)worker_scratch(p->model, worker);
     size_t workers = pool_workers(threads), panels = divide_up(rows, PANEL_ROWS);
     if (panels <= 1) {
         size_t units = divide_up(columns, unit), end = size_min(columns, units * (worker + 1) / workers * unit);
         for (size_t column = units * worker / workers * unit; rows > 0 && column < end; column += most) {
-            fn(model, s, &(block){0, rows, column, size_min(most, end - column)}, scratch);
+            fn(p, &(block){0, rows, column, size_min(most, end - column)}, scratch);
         }
         return;
     }
@@ -29,85 +46,107 @@ static void each_block(bp_model *model, const step *s, pool *threads, size_t wor
     while (pool_claim(threads, wide * panels, 1, &from, &to)) {
         for (size_t task = from; task < to; task++) {
             size_t row = task % panels * PANEL_ROWS, column = task / panels * most;
-            fn(model, s, &(block){row, size_min(PANEL_ROWS, rows - row), column, size_min(most, columns - column)},
-               scratch);
+            fn(p, &(block){row, size_min(PANEL_ROWS, rows - row), column, size_min(most, columns - column)}, scratch);
         }
     }
 }
 
-/* out[r][16 * tiles] = the products of the block's rows with packed columns [column, column + columns); column is a
- * multiple of 16. Returns the stride of out. */
-static size_t multiply(const weight *w, const value *in, const block *b, size_t column, float *out)
+/* Columns at a time outside QKV: the fewer rows, the more, so that weights come in long streams. */
+static size_t columns_at_once(size_t rows)
 {
-    matmul_input x = {in->floats, in->halves, in->stride, in->blocks};
-    size_t tile = column / TILE_COLUMNS, tiles = divide_up(b->columns, TILE_COLUMNS), stride = tiles * TILE_COLUMNS;
-    w->multiply(w->packed + tile * w->tile_bytes, w->tile_bytes, w->k, tiles, &x, b->row, b->rows, out, stride);
-    return stride;
+    return rows > PANEL_ROWS || rows == 0 ? PANEL_COLUMNS : PANEL_ROWS / rows * PANEL_COLUMNS;
 }
 
-static void linear_block(bp_model *model, const step *s, const block *b, float *scratch)
+/* out[r][out_stride] = the products of the block's rows with packed columns [column, column + columns); column is a multiple
+ * of 16, and so many are written. */
+static void multiply(const product *p, const weight *w, const block *b, size_t column, float *out, size_t out_stride)
 {
-    const kernels *k = model->device->kernels;
-    const value *out = &model->values[s->op.out[0]];
-    const float *bias = s->op.weight[1] >= 0 ? model->weights[s->op.weight[1]].vector + b->column : NULL;
-    const value *residual = s->op.in[1] >= 0 ? &model->values[s->op.in[1]] : NULL;
-    size_t stride = multiply(&model->weights[s->op.weight[0]], &model->values[s->op.in[0]], b, b->column, scratch);
+    matmul_input x = {p->in.floats, p->in.halves, p->in.stride, p->in.blocks};
+    size_t tile = column / TILE_COLUMNS, tiles = divide_up(b->columns, TILE_COLUMNS);
+    w->multiply(w->packed + tile * w->tile_bytes, w->tile_bytes, w->k, tiles, &x, b->row, b->rows, out, out_stride);
+}
+
+static size_t scratch_stride(const block *b)
+{
+    return size_round_up(b->columns, TILE_COLUMNS);
+}
+
+static void linear_block(const product *p, const block *b, float *scratch)
+{
+    const step *s = p->s;
+    const kernels *k = p->model->device->kernels;
+    const float *bias = s->op.weight[1] >= 0 ? p->model->weights[s->op.weight[1]].vector + b->column : NULL;
+    size_t stride = scratch_stride(b);
+    multiply(p, &p->model->weights[s->op.weight[0]], b, b->column, scratch, stride);
     for (size_t r = 0; r < b->rows; r++) {
         float *row = scratch + r * stride;
         if (bias)
             k->add(row, bias, b->columns, row);
         if (s->args.linear.activation != BP_ACT_NONE)
             k->activate((int)s->args.linear.activation, row, b->columns, row);
-        if (residual)
-            k->add(row, value_row(residual, b->row + r) + b->column, b->columns, row);
-        value_put(model, out, b->row + r, b->column, b->columns, row);
+        if (s->op.in[1] >= 0)
+            k->add(row, value_row(&p->residual, b->row + r) + b->column, b->columns, row);
+        value_put(p->model, &p->out, b->row + r, b->column, b->columns, row);
     }
 }
 
 void run_linear(bp_model *model, const step *s, pool *threads, size_t worker)
 {
-    const value *out = &model->values[s->op.out[0]];
-    each_block(model, s, threads, worker, value_rows(model, out), out->width, QUANT_BLOCK, PANEL_COLUMNS, linear_block);
+    const product p = product_of(model, s, worker);
+    size_t rows = value_rows(model, &p.out);
+    each_block(&p, threads, worker, rows, p.out.width, QUANT_BLOCK, columns_at_once(rows), linear_block);
 }
 
-static void gated_block(bp_model *model, const step *s, const block *b, float *scratch)
+static void gated_block(const product *p, const block *b, float *scratch)
 {
-    const kernels *k = model->device->kernels;
-    const value *in = &model->values[s->op.in[0]], *out = &model->values[s->op.out[0]];
+    const step *s = p->s;
+    const kernels *k = p->model->device->kernels;
     float *up = scratch + PANEL_ROWS * PANEL_COLUMNS;
-    size_t stride = multiply(&model->weights[s->op.weight[0]], in, b, b->column, scratch);
-    multiply(&model->weights[s->op.weight[1]], in, b, b->column, up);
+    size_t stride = scratch_stride(b);
+    multiply(p, &p->model->weights[s->op.weight[0]], b, b->column, scratch, stride);
+    multiply(p, &p->model->weights[s->op.weight[1]], b, b->column, up, stride);
     for (size_t r = 0; r < b->rows; r++) {
         float *row = scratch + r * stride;
         k->activate((int)s->args.linear.activation, row, b->columns, row);
         k->multiply(row, up + r * stride, b->columns, row);
-        value_put(model, out, b->row + r, b->column, b->columns, row);
+        value_put(p->model, &p->out, b->row + r, b->column, b->columns, row);
     }
 }
 
 void run_gated(bp_model *model, const step *s, pool *threads, size_t worker)
 {
-    const value *out = &model->values[s->op.out[0]];
-    each_block(model, s, threads, worker, value_rows(model, out), out->width, QUANT_BLOCK, PANEL_COLUMNS, gated_block);
+    const product p = product_of(model, s, worker);
+    size_t rows = value_rows(model, &p.out);
+    each_block(&p, threads, worker, rows, p.out.width, QUANT_BLOCK, columns_at_once(rows), gated_block);
 }
 
-static void logits_block(bp_model *model, const step *s, const block *b, float *scratch)
+/* Straight into the caller's rows, unless they end inside a tile. */
+static void logits_block(const product *p, const block *b, float *scratch)
 {
-    const kernels *k = model->device->kernels;
-    size_t stride = multiply(&model->weights[s->op.weight[0]], &model->values[s->op.in[0]], b, b->column, scratch);
+    const bp_logits_args *args = &p->s->args.logits;
+    const kernels *k = p->model->device->kernels;
+    size_t width = p->model->output_width;
+    float *result = p->model->result + b->row * width + b->column;
+    bool whole = b->columns % TILE_COLUMNS == 0;
+    float *out = whole ? result : scratch;
+    size_t stride = whole ? width : scratch_stride(b);
+    multiply(p, &p->model->weights[p->s->op.weight[0]], b, b->column, out, stride);
     for (size_t r = 0; r < b->rows; r++) {
-        float *row = scratch + r * stride;
-        if (s->args.logits.scale != 1.0f)
-            k->scale(row, s->args.logits.scale, b->columns, row);
-        if (s->args.logits.soft_cap != 0.0f)
-            k->soft_cap(row, s->args.logits.soft_cap, b->columns, row);
-        memcpy(model->result + (b->row + r) * model->output_width + b->column, row, b->columns * sizeof *row);
+        float *row = out + r * stride;
+        if (args->scale != 1.0f)
+            k->scale(row, args->scale, b->columns, row);
+        if (args->soft_cap != 0.0f)
+            k->soft_cap(row, args->soft_cap, b->columns, row);
+        if (!whole)
+            memcpy(result + r * width, row, b->columns * sizeof *row);
     }
 }
 
 void run_logits(bp_model *model, const step *s, pool *threads, size_t worker)
 {
-    each_block(model, s, threads, worker, model->batch.rows, model->output_width, QUANT_BLOCK, PANEL_COLUMNS, logits_block);
+    const product p = product_of(model, s, worker);
+    size_t rows = model->batch.rows;
+    each_block(&p, threads, worker, rows, model->output_width, QUANT_BLOCK, columns_at_once(rows), logits_block);
 }
 
 /* One head of q or k, in place: norm, then rotation. */
@@ -124,16 +163,18 @@ static void turn_head(const bp_model *model, const step *s, int32_t norm, size_t
 }
 
 /* A block is one head: heads of q, then of k, then of v. */
-static void qkv_block(bp_model *model, const step *s, const block *b, float *scratch)
+static void qkv_block(const product *p, const block *b, float *scratch)
 {
+    bp_model *model = p->model;
+    const step *s = p->s;
     const bp_qkv_args *args = &s->args.qkv;
     const cache *c = &model->caches[s->op.cache];
-    size_t dim = args->head_dim, head = b->column / dim;
+    size_t dim = args->head_dim, head = b->column / dim, stride = scratch_stride(b);
     size_t which = head < args->heads ? 0 : head < args->heads + args->kv_heads ? 1 : 2;
     if (which > 0)
         head -= args->heads + (which - 1) * args->kv_heads;
     int32_t bias = s->op.weight[3 + which], norm = which == 2 ? -1 : s->op.weight[6 + which];
-    size_t stride = multiply(&model->weights[s->op.weight[which]], &model->values[s->op.in[0]], b, head * dim, scratch);
+    multiply(p, &model->weights[s->op.weight[which]], b, head * dim, scratch, stride);
     for (size_t r = 0; r < b->rows; r++) {
         float *row = scratch + r * stride;
         size_t token = b->row + r, position = (size_t)model->batch.position[token];
@@ -142,7 +183,7 @@ static void qkv_block(bp_model *model, const step *s, const block *b, float *scr
         if (which < 2)
             turn_head(model, s, norm, position, row);
         if (which == 0) {
-            value_put(model, &model->values[s->op.out[0]], token, head * dim, dim, row);
+            value_put(model, &p->out, token, head * dim, dim, row);
             continue;
         }
         size_t seq = (size_t)model->batch.seq_of[token], slot = position % model->limits.page_tokens;
@@ -154,7 +195,7 @@ static void qkv_block(bp_model *model, const step *s, const block *b, float *scr
 void run_qkv(bp_model *model, const step *s, pool *threads, size_t worker)
 {
     const bp_qkv_args *args = &s->args.qkv;
+    const product p = product_of(model, s, worker);
     size_t heads = (size_t)args->heads + 2 * (size_t)args->kv_heads;
-    each_block(model, s, threads, worker, model->batch.tokens, heads * args->head_dim, args->head_dim, args->head_dim,
-               qkv_block);
+    each_block(&p, threads, worker, model->batch.tokens, heads * args->head_dim, args->head_dim, args->head_dim, qkv_block);
 }

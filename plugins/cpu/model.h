@@ -2,7 +2,10 @@
  *
  * A step is what all workers do together between two barriers; its tasks may be taken by any worker in any order, since no
  * result depends on who computed it. Values hold floats, BF16, quantised blocks, or several of them, as their
- * readers need: the op that writes a value also narrows and quantises it. */
+ * readers need: the op that writes a value also narrows and quantises it.
+ *
+ * Narrow steps, of one token, are mostly barriers: then every worker computes the row-wise ops by itself, into a copy of
+ * its own (`own` in steps and values), and goes on to the next op without waiting. The bits are the same. */
 #ifndef CPU_MODEL_H
 #define CPU_MODEL_H
 
@@ -24,7 +27,9 @@ typedef struct value {
     bool outputs;         /* a row per output, not per token */
     bool needs_floats, needs_halves, needs_blocks;
     bool quantised_later;                /* its heads are not whole blocks: run_quantise follows its writer */
+    bool own;                            /* a row-wise op writes it, and products or row-wise ops alone read it */
     size_t offset_floats, offset_halves, offset_blocks; /* in the workspace */
+    size_t own_floats, own_halves, own_blocks;          /* in a worker's scratch */
     float *floats;                       /* [rows][stride] */
     uint16_t *halves;                    /* [rows][stride] BF16 */
     quant_block *blocks;                 /* [rows][width / 32] */
@@ -55,6 +60,7 @@ typedef void step_fn(bp_model *model, const step *s, pool *threads, size_t worke
 
 struct step {
     step_fn *run;
+    bool own; /* a narrow step: every worker does all of it */
     bp_op op; /* its args point into the host's memory: use the copy below */
     union {
         bp_embed_args embed;
@@ -99,6 +105,7 @@ struct bp_model {
     size_t pending_count;
     batch batch;
     bool submitted;
+    bool narrow;   /* during wait: steps and values marked `own` are each worker's */
     float *result; /* the caller's, during wait */
 };
 
@@ -143,6 +150,17 @@ static inline float *value_row(const value *v, size_t row)
 static inline uint8_t *worker_scratch(const bp_model *model, size_t worker)
 {
     return model->workspace.data + model->scratch_offset + worker * model->scratch_bytes;
+}
+/* The value as the worker sees it. Ops that may read values marked `own` come by them through this alone. */
+static inline value value_at(const bp_model *model, int32_t number, size_t worker)
+{
+    value v = model->values[number];
+    if (v.own && model->narrow) {
+        v.floats = (float *)(void *)(worker_scratch(model, worker) + v.own_floats);
+        v.halves = (uint16_t *)(void *)(worker_scratch(model, worker) + v.own_halves);
+        v.blocks = (quant_block *)(void *)(worker_scratch(model, worker) + v.own_blocks);
+    }
+    return v;
 }
 /* Columns [column, column + n) of a row are ready in `data`: stores what the value's readers need of them. Unless the value
  * is quantised later, blocks need column and n to be multiples of 32. */

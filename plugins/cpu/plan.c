@@ -2,7 +2,11 @@
  *
  * A place is a stretch of the workspace that serves one value after another. A value takes the smallest free place that
  * holds it, or a new one; since layers repeat their shapes, a handful of places serve a whole model. An op's results never
- * share a place with its inputs. Decoding touches the first rows of a place only, so the rest of it is never resident. */
+ * share a place with its inputs. Decoding touches the first rows of a place only, so the rest of it is never resident.
+ *
+ * A narrow step has no barrier after a step marked `own`, so another worker may still be in it while one is in the next that
+ * is not: what the former reads stays in place until the latter is over. The copies that such steps write are planned alike,
+ * one row each, in every worker's scratch. */
 #include "compile.h"
 
 #include <stdlib.h>
@@ -39,34 +43,40 @@ static size_t take(plan *p, size_t bytes, size_t now, size_t last)
     return best->offset;
 }
 
-/* last[v] = the last step that touches value v, its writer included. */
+/* last[v] = the last step that touches value v, its writer included, or the one by which all workers have done so. */
 static void find_last_uses(const bp_model *model, size_t *last)
 {
     for (size_t i = 0; i < model->step_count; i++) {
         const bp_op *op = &model->steps[i].op;
+        size_t over = i;
+        while (model->steps[over].own && over + 1 < model->step_count)
+            over++;
         for (int slot = 0; slot < 4; slot++)
             if (op->in[slot] >= 0)
-                last[op->in[slot]] = i;
+                last[op->in[slot]] = over;
         for (int slot = 0; slot < 2; slot++)
             if (op->out[slot] >= 0)
-                last[op->out[slot]] = i;
+                last[op->out[slot]] = over;
     }
 }
 
-static void plan_value(bp_model *model, plan *p, value *v, size_t now, size_t last)
+static void plan_value(bp_model *model, plan *shared, plan *own, value *v, size_t now, size_t last)
 {
     size_t rows = v->outputs ? model->limits.max_rows : model->limits.max_tokens;
     if (v->needs_floats) {
         size_t row = size_multiply(v->stride, sizeof(float));
-        v->offset_floats = take(p, size_round_up(size_multiply(rows, row), ALIGNMENT), now, last);
+        v->offset_floats = take(shared, size_round_up(size_multiply(rows, row), ALIGNMENT), now, last);
+        v->own_floats = v->own ? take(own, size_round_up(row, ALIGNMENT), now, last) : 0;
     }
     if (v->needs_halves) {
         size_t row = size_multiply(v->stride, sizeof(uint16_t));
-        v->offset_halves = take(p, size_round_up(size_multiply(rows, row), ALIGNMENT), now, last);
+        v->offset_halves = take(shared, size_round_up(size_multiply(rows, row), ALIGNMENT), now, last);
+        v->own_halves = v->own ? take(own, size_round_up(row, ALIGNMENT), now, last) : 0;
     }
     if (v->needs_blocks) {
         size_t row = size_multiply(v->width / QUANT_BLOCK, sizeof(quant_block));
-        v->offset_blocks = take(p, size_round_up(size_multiply(rows, row), ALIGNMENT), now, last);
+        v->offset_blocks = take(shared, size_round_up(size_multiply(rows, row), ALIGNMENT), now, last);
+        v->own_blocks = v->own ? take(own, size_round_up(row, ALIGNMENT), now, last) : 0;
     }
 }
 
@@ -111,29 +121,43 @@ static size_t partials_of(const bp_model *model, const step *s)
     return size_min(bytes, partials_limit);
 }
 
-size_t plan_workspace(bp_model *model)
+/* Places for all values; SIZE_MAX bytes where there is no memory to plan. *partials is what a split attention needs. */
+static void plan_steps(bp_model *model, plan *shared, plan *own, size_t *partials)
 {
     size_t *last = calloc(model->value_count, sizeof *last);
-    plan p = {.places = calloc(model->value_count, 3 * sizeof *p.places)};
-    size_t partials = 0, workers = pool_workers(model->device->threads);
-    if (last && p.places) {
+    shared->places = calloc(model->value_count, 3 * sizeof *shared->places);
+    own->places = calloc(model->value_count, 3 * sizeof *own->places);
+    if (last && shared->places && own->places) {
         find_last_uses(model, last);
         for (size_t i = 0; i < model->step_count; i++) {
             const step *s = &model->steps[i];
             for (int slot = 0; slot < 2 && s->run != run_quantise; slot++)
                 if (s->op.out[slot] >= 0)
-                    plan_value(model, &p, &model->values[s->op.out[slot]], i, last[s->op.out[slot]]);
+                    plan_value(model, shared, own, &model->values[s->op.out[slot]], i, last[s->op.out[slot]]);
             model->scratch_bytes = size_max(model->scratch_bytes, scratch_of(model, s));
-            partials = size_max(partials, partials_of(model, s));
+            *partials = size_max(*partials, partials_of(model, s));
         }
     } else {
-        p.bytes = SIZE_MAX;
+        shared->bytes = SIZE_MAX;
     }
     free(last);
-    free(p.places);
+    free(shared->places);
+    free(own->places);
+}
+
+size_t plan_workspace(bp_model *model)
+{
+    plan shared = {0}, own = {0};
+    size_t partials = 0, workers = pool_workers(model->device->threads);
+    plan_steps(model, &shared, &own, &partials);
+    for (size_t i = 0; i < model->value_count; i++) {
+        model->values[i].own_floats = size_add(model->values[i].own_floats, model->scratch_bytes);
+        model->values[i].own_halves = size_add(model->values[i].own_halves, model->scratch_bytes);
+        model->values[i].own_blocks = size_add(model->values[i].own_blocks, model->scratch_bytes);
+    }
     /* Workers' scratch starts on pages of its own. */
-    model->scratch_offset = size_round_up(p.bytes, 4096);
-    model->scratch_bytes = size_round_up(model->scratch_bytes, 4096);
+    model->scratch_offset = size_round_up(shared.bytes, 4096);
+    model->scratch_bytes = size_round_up(size_add(model->scratch_bytes, own.bytes), 4096);
     model->partials_offset = size_add(model->scratch_offset, size_multiply(workers, model->scratch_bytes));
     model->partials_bytes = partials;
     return size_add(model->partials_offset, partials);
