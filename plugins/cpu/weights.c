@@ -80,32 +80,27 @@ static void dequantise_bf16(const uint8_t *row, size_t k, float *out)
     }
 #endif
 
-#define SCALAR(type)                                                                                                       \
+#define BLOCKS(name, type, elements, bytes, tile_bytes)                                                                    \
     {                                                                                                                      \
-        NULL, generic_##type, generic_##type, generic_##type                                                               \
-    }
-
-#define BLOCKS(name, type, elements, bytes, tile_bytes, matmuls)                                                           \
-    {                                                                                                                      \
-        BP_##name, #name, elements, bytes, true, tile_bytes, pack_##type, unpack_##type, dequantise_##type, matmuls(type)  \
+        BP_##name, #name, elements, bytes, true, tile_bytes, pack_##type, unpack_##type, dequantise_##type, MATMULS(type)  \
     }
 
 static const weight_type types[] = {
     {BP_F32, "F32", 1, 4, false, 64, pack_32, unpack_32, dequantise_f32, MATMULS(f32)},
     {BP_F16, "F16", 1, 2, false, 32, pack_16, unpack_16, dequantise_f16, MATMULS(f16)},
     {BP_BF16, "BF16", 1, 2, false, 32, pack_pairs, unpack_pairs, dequantise_bf16, MATMULS(bf16)},
-    BLOCKS(Q8_0, q8_0, 32, 34, 544, MATMULS),
-    BLOCKS(Q4_0, q4_0, 32, 18, 288, MATMULS),
-    BLOCKS(Q4_1, q4_1, 32, 20, 320, MATMULS),
-    BLOCKS(Q5_0, q5_0, 32, 22, 352, SCALAR),
-    BLOCKS(Q5_1, q5_1, 32, 24, 384, SCALAR),
-    BLOCKS(IQ4_NL, iq4_nl, 32, 18, 288, SCALAR),
-    BLOCKS(MXFP4, mxfp4, 32, 17, 272, SCALAR),
-    BLOCKS(Q4_K, q4_k, 256, 144, 2368, SCALAR),
-    BLOCKS(Q5_K, q5_k, 256, 176, 2880, SCALAR),
-    BLOCKS(Q6_K, q6_k, 256, 210, 3360, SCALAR),
-    BLOCKS(Q3_K, q3_k, 256, 110, 1824, SCALAR),
-    BLOCKS(Q2_K, q2_k, 256, 84, 1344, SCALAR),
+    BLOCKS(Q8_0, q8_0, 32, 34, 544),
+    BLOCKS(Q4_0, q4_0, 32, 18, 288),
+    BLOCKS(Q4_1, q4_1, 32, 20, 320),
+    BLOCKS(Q5_0, q5_0, 32, 22, 352),
+    BLOCKS(Q5_1, q5_1, 32, 24, 384),
+    BLOCKS(IQ4_NL, iq4_nl, 32, 18, 288),
+    BLOCKS(MXFP4, mxfp4, 32, 17, 272),
+    BLOCKS(Q4_K, q4_k, 256, 144, 2368),
+    BLOCKS(Q5_K, q5_k, 256, 176, 2880),
+    BLOCKS(Q6_K, q6_k, 256, 210, 3360),
+    BLOCKS(Q3_K, q3_k, 256, 110, 1824),
+    BLOCKS(Q2_K, q2_k, 256, 84, 1344),
 };
 
 const weight_type *weight_type_of(uint32_t dtype)

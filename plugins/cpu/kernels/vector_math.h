@@ -6,7 +6,7 @@
 #if defined(CPU_NO_UNROLL)
 #define UNROLL
 #elif defined(__clang__)
-#define UNROLL _Pragma("unroll")
+#define UNROLL _Pragma("clang loop unroll(full)")
 #else
 #define UNROLL _Pragma("GCC unroll 16")
 #endif
