@@ -37,7 +37,8 @@ static bp_status build_tokenizer(loaded *l, bp_error *error)
         status = error_set(error, BP_ENOMEM, "no memory for the vocabulary of %s", l->config->file);
     } else {
         tokenizer_spec spec = {.model = v->model, .pre = v->pre, .pieces = pieces, .types = v->types, .count = v->count,
-                               .merges = merges, .merge_count = v->merge_count, .bos = v->bos, .eos = v->eos, .eot = v->eot,
+                               .merges = merges, .merge_count = v->merge_count, .scores = v->scores,
+                               .space_prefix = v->space_prefix, .bos = v->bos, .eos = v->eos, .eot = v->eot,
                                .unknown = v->unknown, .padding = v->padding, .add_bos = v->add_bos, .add_eos = v->add_eos,
                                .wordpiece = {.lowercase = v->wordpiece.lowercase, .strip_accents = v->wordpiece.strip_accents,
                                              .clean_text = v->wordpiece.clean_text,

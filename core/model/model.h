@@ -44,6 +44,8 @@ typedef struct model_vocabulary {
     const gguf_string *pieces, *merges;
     const int32_t *types;
     uint32_t count, merge_count;
+    const float *scores; /* [count] of vocabularies of model "llama"; else NULL */
+    bool space_prefix;   /* of these: texts begin with a space */
     int32_t bos, eos, eot, unknown, padding;
     bool add_bos, add_eos;
     model_wordpiece wordpiece;

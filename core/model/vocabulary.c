@@ -81,6 +81,38 @@ static bp_status read_types(const gguf *file, arena *memory, model_vocabulary *v
     return BP_OK;
 }
 
+/* Of SentencePiece: scores order the pieces, so that merges, which some files hold as well, say nothing. */
+static bp_status read_sentencepiece(const gguf *file, arena *memory, model_vocabulary *v, bp_error *error)
+{
+    static const char key[] = "tokenizer.ggml.scores", trim[] = "tokenizer.ggml.remove_extra_whitespaces";
+    bool present, trims;
+    uint32_t element;
+    const void *numbers;
+    uint64_t count;
+    bp_status status = gguf_numbers(file, key, &present, &element, &numbers, &count, error);
+    if (status != BP_OK)
+        return status;
+    if (!present)
+        return error_set(error, BP_EINVAL, "key \"%s\" is missing", key);
+    if (element != GGUF_F32)
+        return error_set(error, BP_EINVAL, "key \"%s\" is an array of %s where float32 is expected", key,
+                         gguf_type_name(element));
+    if (count != v->count)
+        return error_set(error, BP_EINVAL, "key \"%s\" has %" PRIu64 " scores for %" PRIu32 " tokens", key, count, v->count);
+    float *scores = arena_array(memory, v->count, sizeof *scores);
+    if (!scores)
+        return error_set(error, BP_ENOMEM, "no memory for the vocabulary");
+    memcpy(scores, numbers, v->count * sizeof *scores);
+    v->scores = scores;
+    v->merges = NULL;
+    v->merge_count = 0;
+    if ((status = gguf_bool(file, trim, false, NULL, &trims, error)) != BP_OK)
+        return status;
+    if (trims)
+        return error_set(error, BP_EUNSUPPORTED, "key \"%s\" is true; this build keeps the spaces of a text", trim);
+    return gguf_bool(file, "tokenizer.ggml.add_space_prefix", true, NULL, &v->space_prefix, error);
+}
+
 static bp_status read_id(const gguf *file, const char *key, uint32_t count, int32_t *out, bp_error *error)
 {
     bool present;
@@ -162,6 +194,8 @@ bp_status vocabulary_read(const gguf *file, arena *memory, model_vocabulary *out
         if ((status = read_id(file, ids[i].key, v.count, ids[i].id, error)) != BP_OK)
             return status;
     bool wordpiece = strcmp(v.model, "bert") == 0;
+    if (strcmp(v.model, "llama") == 0 && (status = read_sentencepiece(file, memory, &v, error)) != BP_OK)
+        return status;
     if (wordpiece && (status = read_wordpiece(file, &v, error)) != BP_OK)
         return status;
     if ((status = gguf_bool(file, "tokenizer.ggml.add_bos_token", begins_with_bos(&v), NULL, &v.add_bos, error)) != BP_OK ||

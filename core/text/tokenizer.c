@@ -68,15 +68,23 @@ static void mark_ends(tokenizer *t, const tokenizer_spec *spec)
 static bp_status build_kind(tokenizer *t, const tokenizer_spec *spec, bp_error *error)
 {
     const char *model = spec->model ? spec->model : "";
+    t->unknown = spec->unknown;
     if (strcmp(model, "gpt2") == 0)
         return split_rules_new(spec->pre ? spec->pre : "", &t->split, error);
+    if (strcmp(model, "llama") == 0) {
+        t->kind = TOKENIZER_SENTENCEPIECE;
+        t->space_prefix = spec->space_prefix;
+        if (!spec->scores || spec->merge_count)
+            return error_set(error, BP_EINVAL, "a SentencePiece vocabulary needs scores, and no merges");
+        return BP_OK;
+    }
     if (strcmp(model, "bert") != 0)
-        return error_set(error, BP_EUNSUPPORTED, "the tokenizer model \"%.64s\" is not supported; these are: gpt2 bert",
+        return error_set(error, BP_EUNSUPPORTED, "the tokenizer model \"%.64s\" is not supported; these are: gpt2 llama bert",
                          model);
+    t->kind = TOKENIZER_WORDPIECE;
     if (spec->unknown < 0 || spec->wordpiece.max_word < 1 || spec->merge_count)
         return error_set(error, BP_EINVAL, "a WordPiece vocabulary needs an unknown token and a longest word, and no merges");
     t->wordpiece = spec->wordpiece;
-    t->unknown = spec->unknown;
     return BP_OK;
 }
 
@@ -130,6 +138,7 @@ void tokenizer_free(tokenizer *t)
     free(t->ends);
     free(t->pieces);
     free(t->merges);
+    free(t->ranks);
     free(t->specials);
     split_rules_free(t->split);
     free(t);
@@ -158,14 +167,24 @@ static bp_status encode_plain(encoding *e, const char *text, size_t bytes, bp_er
         return BP_OK;
     buffer repaired = {0}, normal = {0};
     bp_status status = BP_OK;
-    const split_rules *split = e->t->split;
-    if (!normalise_repair(&text, &bytes, &repaired) ||
-        (split && split_rules_normalise(split) && !normalise_nfc(&text, &bytes, &normal)))
-        status = error_set(error, BP_ENOMEM, "out of memory for the text");
-    else if (!split && !wordpiece_encode(e->t, text, bytes, e->out))
+    const tokenizer *t = e->t;
+    bool ok = normalise_repair(&text, &bytes, &repaired);
+    switch (t->kind) {
+    case TOKENIZER_BPE:
+        ok = ok && (!split_rules_normalise(t->split) || normalise_nfc(&text, &bytes, &normal));
+        if (ok)
+            status = split_text(t->split, e->state, text, bytes, encode_word, e, error);
+        break;
+    case TOKENIZER_SENTENCEPIECE:
+        ok = ok && sentencepiece_normalise(&text, &bytes, t->space_prefix, &normal) &&
+             sentencepiece_encode(t, &e->memory, text, bytes, e->out);
+        break;
+    case TOKENIZER_WORDPIECE:
+        ok = ok && wordpiece_encode(t, text, bytes, e->out);
+        break;
+    }
+    if (!ok)
         status = error_set(error, BP_ENOMEM, "out of memory for the text's tokens");
-    else if (split)
-        status = split_text(split, e->state, text, bytes, encode_word, e, error);
     buffer_free(&normal);
     buffer_free(&repaired);
     return status;

@@ -1,8 +1,8 @@
 /* tokenizer: text to token ids and back.
  *
  * Immutable once built; any thread may use it at the same time. Built from a plain description (tokenizer_spec), so that
- * this module knows no file format. Byte-level BPE after Sennrich et al. 2016 and GPT-2's byte alphabet; WordPiece as
- * BERT has it. */
+ * this module knows no file format. Byte-level BPE after Sennrich et al. 2016 and GPT-2's byte alphabet; SentencePiece's
+ * BPE after Kudo and Richardson 2018; WordPiece as BERT has it. */
 #ifndef BACKPLANE_TEXT_TOKENIZER_H
 #define BACKPLANE_TEXT_TOKENIZER_H
 
@@ -24,13 +24,15 @@ typedef struct wordpiece_options {
 } wordpiece_options;
 
 typedef struct tokenizer_spec {
-    const char *model;        /* "gpt2": byte-level BPE; "bert": WordPiece */
+    const char *model;        /* "gpt2": byte-level BPE; "llama": SentencePiece's; "bert": WordPiece */
     const char *pre;          /* of BPE, the pre-tokenizer: "smollm", "gpt-2", "llama-bpe", "qwen2", … */
     const text_piece *pieces; /* [count], as the file spells them; borrowed while building */
     const int32_t *types;     /* [count] TOKEN_…; NULL: all normal */
     uint32_t count;
     const text_piece *merges; /* [merge_count] "left right" */
     uint32_t merge_count;
+    const float *scores; /* [count] of SentencePiece: pieces of higher ones are made first */
+    bool space_prefix;   /* of SentencePiece: a space comes before a text and before what follows a special token */
     int32_t bos, eos, eot, unknown, padding; /* -1 where there is none */
     bool add_bos, add_eos;
     wordpiece_options wordpiece;

@@ -1,15 +1,14 @@
-/* tokenizer_bpe: one pre-token to ids by merging (Sennrich et al. 2016).
+/* tokenizer_bpe: one pre-token to ids by merging (Sennrich et al. 2016), and the merging itself, which SentencePiece shares.
  *
  * The pair of the lowest rank, the leftmost of those, merges until none is left. Short words scan for it; long ones keep
  * a heap of (rank, place), so that a word of n bytes costs O(n log n). An entry is stale, and dropped, when its place
- * no longer has that rank: two different pairs never share one. */
+ * no longer has that rank. One whose place has another pair of the same rank by now is as good as that pair's own. */
 #include "text/tokenizer_parts.h"
 
 #include <stdlib.h>
 #include <string.h>
 
 enum { SHORT_WORD = 48 };
-#define BPE_END UINT32_MAX
 
 void bpe_memory_free(bpe_memory *memory)
 {
@@ -89,20 +88,17 @@ static uint64_t heap_pop(bpe_memory *m)
 }
 
 /* Looks up what symbol `at` and its next one merge to, and queues it. */
-static void link_pair(const tokenizer *t, bpe_memory *m, uint32_t at)
+static void link_pair(const tokenizer *t, bpe_memory *m, uint32_t at, bpe_pair_fn *pair, const char *text)
 {
     bpe_symbol *symbol = &m->symbols[at];
-    const merge_slot *pair =
-        symbol->next == BPE_END ? NULL : vocabulary_merge(t, symbol->id, m->symbols[symbol->next].id);
-    symbol->rank = pair ? pair->rank : NO_RANK;
-    if (!pair)
-        return;
-    symbol->result = pair->result;
-    heap_push(m, (uint64_t)pair->rank << 32 | at);
+    if (symbol->next == BPE_END || !pair(t, text, symbol, &m->symbols[symbol->next], &symbol->rank, &symbol->result))
+        symbol->rank = NO_RANK;
+    else
+        heap_push(m, (uint64_t)symbol->rank << 32 | at);
 }
 
 /* Room for n symbols and for every entry there can be: n - 1 pairs at first, and two more for each of n - 1 merges. */
-static bool memory_reserve(bpe_memory *m, size_t n)
+bool bpe_memory_reserve(bpe_memory *m, size_t n)
 {
     if (n <= m->symbol_capacity)
         return true;
@@ -119,25 +115,15 @@ static bool memory_reserve(bpe_memory *m, size_t n)
     return true;
 }
 
-static bool encode_long(const tokenizer *t, bpe_memory *m, const char *word, size_t bytes, token_list *out)
+void bpe_merge(const tokenizer *t, bpe_memory *m, uint32_t count, bpe_pair_fn *pair, const char *text)
 {
-    if (!memory_reserve(m, bytes))
-        return false;
-    uint32_t count = 0;
-    for (size_t i = 0; i < bytes; i++) {
-        int32_t id = t->byte_ids[(unsigned char)word[i]];
-        if (id == NO_TOKEN)
-            continue;
-        m->symbols[count] = (bpe_symbol){.id = id, .previous = count - 1, .next = count + 1, .rank = NO_RANK};
-        count++;
+    for (uint32_t i = 0; i < count; i++) {
+        m->symbols[i].previous = i == 0 ? BPE_END : i - 1;
+        m->symbols[i].next = i + 1 == count ? BPE_END : i + 1;
     }
-    if (count == 0)
-        return true;
-    m->symbols[0].previous = BPE_END;
-    m->symbols[count - 1].next = BPE_END;
     m->heap_count = 0;
     for (uint32_t i = 0; i < count; i++)
-        link_pair(t, m, i);
+        link_pair(t, m, i, pair, text);
     while (m->heap_count) {
         uint64_t entry = heap_pop(m);
         uint32_t at = (uint32_t)entry;
@@ -146,14 +132,42 @@ static bool encode_long(const tokenizer *t, bpe_memory *m, const char *word, siz
             continue;
         bpe_symbol *gone = &m->symbols[symbol->next];
         symbol->id = symbol->result;
+        symbol->length += gone->length;
         symbol->next = gone->next;
         gone->rank = NO_RANK;
         if (symbol->next != BPE_END)
             m->symbols[symbol->next].previous = at;
-        link_pair(t, m, at);
+        link_pair(t, m, at, pair, text);
         if (symbol->previous != BPE_END)
-            link_pair(t, m, symbol->previous);
+            link_pair(t, m, symbol->previous, pair, text);
     }
+}
+
+static bool find_merge(const tokenizer *t, const char *text, const bpe_symbol *left, const bpe_symbol *right, uint32_t *rank,
+                       int32_t *result)
+{
+    (void)text;
+    const merge_slot *slot = vocabulary_merge(t, left->id, right->id);
+    if (!slot)
+        return false;
+    *rank = slot->rank;
+    *result = slot->result;
+    return true;
+}
+
+static bool encode_long(const tokenizer *t, bpe_memory *m, const char *word, size_t bytes, token_list *out)
+{
+    if (!bpe_memory_reserve(m, bytes))
+        return false;
+    uint32_t count = 0;
+    for (size_t i = 0; i < bytes; i++) {
+        int32_t id = t->byte_ids[(unsigned char)word[i]];
+        if (id != NO_TOKEN)
+            m->symbols[count++] = (bpe_symbol){.id = id, .offset = (uint32_t)i, .length = 1};
+    }
+    if (count == 0)
+        return true;
+    bpe_merge(t, m, count, find_merge, word);
     for (uint32_t at = 0; at != BPE_END; at = m->symbols[at].next)
         if (!token_list_append(out, m->symbols[at].id))
             return false;

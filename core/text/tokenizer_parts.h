@@ -6,13 +6,15 @@
  *   tokenizer_normalise.c   text as the split reads it
  *   tokenizer_split.c       text to pre-tokens: one table row per pre-tokenizer
  *   tokenizer_bpe.c         a pre-token to ids
- *   tokenizer_wordpiece.c   text to ids where the model is WordPiece; nothing is split before it
+ *   tokenizer_sentencepiece.c, tokenizer_wordpiece.c
+ *                           text to ids where that is the model; nothing is split before them
  *   detokenizer.c           ids to text
  *
  * Another model kind is one more file beside tokenizer_bpe.c and one more branch in tokenizer_new and encode_plain.
  *
  * Pieces are kept as the bytes they stand for, not as the file spells them, and so are the merges' two halves while they
- * are looked up: "Ġthe" is " the" everywhere behind this header, and so is WordPiece's "▁the". */
+ * are looked up: "Ġthe" is " the" everywhere behind this header, and so is WordPiece's and
+ * SentencePiece's "▁the". */
 #ifndef BACKPLANE_TEXT_TOKENIZER_PARTS_H
 #define BACKPLANE_TEXT_TOKENIZER_PARTS_H
 
@@ -23,6 +25,7 @@ enum {
     TOKENIZER_MAX_SPECIAL = 1 << 10,  /* of a special token's spelling: what a search at one place can cost */
     TOKENIZER_MAX_TEXT = 1 << 30      /* of one text */
 };
+typedef enum tokenizer_kind { TOKENIZER_BPE, TOKENIZER_WORDPIECE, TOKENIZER_SENTENCEPIECE } tokenizer_kind;
 #define NO_TOKEN (-1)
 #define NO_RANK UINT32_MAX
 
@@ -47,6 +50,7 @@ typedef struct special_token {
 typedef struct split_rules split_rules;
 
 struct tokenizer {
+    tokenizer_kind kind;
     uint32_t count;
     char *pool;        /* the pieces' bytes, one after another */
     uint32_t *offsets; /* [count + 1] into pool */
@@ -57,14 +61,16 @@ struct tokenizer {
     uint32_t piece_mask;
     merge_slot *merges; /* open addressing by (left, right) */
     uint32_t merge_mask;
-    int32_t byte_ids[256]; /* the token of a single byte, or NO_TOKEN */
+    int32_t byte_ids[256]; /* the token of a single byte, or NO_TOKEN; of SentencePiece those of type byte only */
 
     special_token *specials; /* sorted by bytes: control and user-defined tokens with a spelling */
     uint32_t special_count;
     uint32_t special_first[257]; /* specials that begin with byte b: [special_first[b], special_first[b + 1]) */
 
-    split_rules *split; /* NULL: WordPiece */
+    split_rules *split; /* of BPE; else NULL */
     wordpiece_options wordpiece;
+    uint32_t *ranks;        /* [count] of SentencePiece: what goes first when it is made; else NULL */
+    bool space_prefix;      /* SentencePiece: a space comes before a text, and before what follows a special token */
     uint32_t longest_piece; /* bytes */
     int32_t bos, eos, unknown;
     bool add_bos, add_eos;
@@ -98,11 +104,13 @@ void split_state_free(split_state *state);
 bp_status split_text(const split_rules *rules, split_state *state, const char *text, size_t bytes, split_emit emit,
                      void *user, bp_error *error);
 
-/* bpe: working memory that grows to the longest pre-token; zeroed is empty. */
+/* bpe: working memory that grows to the longest stretch of text that was merged; zeroed is empty. */
+#define BPE_END UINT32_MAX
 typedef struct bpe_symbol {
     int32_t id, result;      /* result: what merging with the next one gives */
     uint32_t previous, next; /* BPE_END where there is none */
     uint32_t rank;           /* of merging with the next one; NO_RANK when it does not merge, or is gone */
+    uint32_t offset, length; /* its bytes in the text */
 } bpe_symbol;
 typedef struct bpe_memory {
     bpe_symbol *symbols;
@@ -111,6 +119,20 @@ typedef struct bpe_memory {
 } bpe_memory;
 void bpe_memory_free(bpe_memory *memory);
 bool bpe_encode(const tokenizer *t, bpe_memory *memory, const char *word, size_t bytes, token_list *out);
+bool bpe_memory_reserve(bpe_memory *memory, size_t symbols);
+/* Whether two neighbours merge, into what, and how early: lower ranks first. */
+typedef bool bpe_pair_fn(const tokenizer *t, const char *text, const bpe_symbol *left, const bpe_symbol *right,
+                         uint32_t *rank, int32_t *result);
+/* Merges the first `count` symbols (> 0), whose ids, offsets and lengths are set, until no two do. What is left begins at symbol
+ * 0 and is linked by `next`. */
+void bpe_merge(const tokenizer *t, bpe_memory *memory, uint32_t count, bpe_pair_fn *pair, const char *text);
+
+/* sentencepiece: a piece's bytes, at most as many as it has; text with a space for every U+2581, and one in front where
+ * `prefix` says so (as normalise); scores to ranks, false at a score that is not finite; and ids of valid UTF-8. */
+size_t sentencepiece_decode(const char *piece, size_t bytes, char *out);
+bool sentencepiece_normalise(const char **text, size_t *bytes, bool prefix, buffer *held);
+bool sentencepiece_rank(tokenizer *t, const float *scores, uint32_t *bad);
+bool sentencepiece_encode(const tokenizer *t, bpe_memory *memory, const char *text, size_t bytes, token_list *out);
 
 /* wordpiece: `text` is valid UTF-8. */
 bool wordpiece_encode(const tokenizer *t, const char *text, size_t bytes, token_list *out);

@@ -100,8 +100,12 @@ static bool decode_byte_piece(text_piece piece, char *out)
 static bool decode_piece(const tokenizer *t, text_piece piece, char *out, size_t *written)
 {
     static const char begins[] = "\xE2\x96\x81"; /* a word, in WordPiece */
-    if (t->split)
+    if (t->kind == TOKENIZER_BPE)
         return alphabet_decode(piece.bytes, piece.length, out, written);
+    if (t->kind == TOKENIZER_SENTENCEPIECE) {
+        *written = sentencepiece_decode(piece.bytes, piece.length, out);
+        return true;
+    }
     size_t mark = piece.length >= 3 && memcmp(piece.bytes, begins, 3) == 0 ? 3 : 0;
     if (mark)
         *out++ = ' ';
@@ -233,6 +237,8 @@ static bp_status read_pieces(tokenizer *t, const tokenizer_spec *spec, bp_error 
                 return error_set(error, BP_EINVAL, "token %u of the vocabulary is a byte, but spelled \"%.*s\", not <0xHH>",
                                  i,
                                  (int)(piece.length < 64 ? piece.length : 64), piece.bytes);
+        } else if (!ordinary && type == TOKEN_USER_DEFINED && t->kind == TOKENIZER_SENTENCEPIECE) {
+            length = sentencepiece_decode(piece.bytes, piece.length, t->pool + used);
         } else if (!ordinary) {
             if (piece.length)
                 memcpy(t->pool + used, piece.bytes, piece.length);
@@ -240,7 +246,7 @@ static bp_status read_pieces(tokenizer *t, const tokenizer_spec *spec, bp_error 
         }
         used += (uint32_t)length;
         t->offsets[i + 1] = used;
-        if (ordinary && length > t->longest_piece)
+        if (length > t->longest_piece)
             t->longest_piece = (uint32_t)length;
         if (ordinary)
             queue_piece(t, &queue, i);
@@ -350,18 +356,44 @@ static bp_status read_merges(tokenizer *t, const tokenizer_spec *spec, char *byt
     return BP_OK;
 }
 
+/* Of SentencePiece the tokens of type byte, the first of each; else whatever stands for one byte and is not control. */
+static void find_bytes(tokenizer *t)
+{
+    for (int byte = 0; byte < 256; byte++) {
+        char text = (char)byte;
+        int32_t id = t->kind == TOKENIZER_SENTENCEPIECE ? NO_TOKEN : vocabulary_find(t, &text, 1);
+        t->byte_ids[byte] = id != NO_TOKEN && t->types[id] == TOKEN_CONTROL ? NO_TOKEN : id;
+    }
+    for (uint32_t i = 0; t->kind == TOKENIZER_SENTENCEPIECE && i < t->count; i++) {
+        if (t->types[i] != TOKEN_BYTE)
+            continue;
+        int32_t *id = &t->byte_ids[(unsigned char)t->pool[t->offsets[i]]];
+        if (*id == NO_TOKEN)
+            *id = (int32_t)i;
+    }
+}
+
+static bp_status read_scores(tokenizer *t, const tokenizer_spec *spec, bp_error *error)
+{
+    uint32_t bad;
+    t->ranks = malloc(t->count * sizeof *t->ranks);
+    if (!t->ranks)
+        return error_set(error, BP_ENOMEM, "out of memory for a vocabulary of %u tokens", spec->count);
+    if (!sentencepiece_rank(t, spec->scores, &bad))
+        return error_set(error, BP_EINVAL, "token %u of the vocabulary has a score that is not a finite number", bad);
+    return BP_OK;
+}
+
 bp_status vocabulary_build(tokenizer *t, const tokenizer_spec *spec, bp_error *error)
 {
     bp_status status = allocate(t, spec, error);
     if (status == BP_OK)
         status = read_pieces(t, spec, error);
+    if (status == BP_OK && t->kind == TOKENIZER_SENTENCEPIECE)
+        status = read_scores(t, spec, error);
     if (status != BP_OK)
         return status;
-    for (int byte = 0; byte < 256; byte++) {
-        char text = (char)byte;
-        int32_t id = vocabulary_find(t, &text, 1);
-        t->byte_ids[byte] = id != NO_TOKEN && t->types[id] == TOKEN_CONTROL ? NO_TOKEN : id;
-    }
+    find_bytes(t);
     char *bytes = malloc((size_t)GROUP * MAX_MERGE);
     if (!bytes)
         return error_set(error, BP_ENOMEM, "out of memory for a vocabulary of %u tokens", spec->count);

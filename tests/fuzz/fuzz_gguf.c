@@ -43,6 +43,8 @@ static void check_vocabulary(const model_vocabulary *v)
         require(!v->types || (v->types[i] >= 0 && v->types[i] <= 6));
         bytes += v->pieces[i].length && v->pieces[i].bytes[v->pieces[i].length - 1] ? 2 : 1;
     }
+    for (uint32_t i = 0; v->scores && i < v->count; i++)
+        bytes += v->scores[i] > 0;
     require(bytes >= v->count && v->bos < (int32_t)v->count && v->eos < (int32_t)v->count);
 }
 

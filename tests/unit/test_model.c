@@ -284,6 +284,18 @@ static void foreign_tensor(gguf_writer *w)
 {
     writer_matrix(w, "blk.0.ffn_gate_inp.weight", BP_F32, 1, 0, (const float[]){0});
 }
+static void scores(gguf_writer *w, uint32_t type, uint64_t count, const void *numbers)
+{
+    unsigned char value[64];
+    memcpy(value, &type, 4);
+    memcpy(value + 4, &count, 8);
+    memcpy(value + 12, numbers, 4 * count);
+    writer_text(w, "tokenizer.ggml.model", "llama");
+    writer_value(w, "tokenizer.ggml.scores", WRITE_ARRAY, value, 12 + 4 * count);
+}
+static void no_scores(gguf_writer *w) { writer_text(w, "tokenizer.ggml.model", "llama"); }
+static void fewer_scores(gguf_writer *w) { scores(w, WRITE_F32, 2, (const float[]){1, 2}); }
+static void whole_scores(gguf_writer *w) { scores(w, WRITE_I32, 2, (const int32_t[]){1, 2}); }
 static void no_tokens(gguf_writer *w) { writer_remove(w, "tokenizer.ggml.tokens"); }
 static void fewer_types(gguf_writer *w) { writer_i32s(w, "tokenizer.ggml.token_type", (const int32_t[]){1, 1}, 2); }
 static void set_type(gguf_writer *w, int32_t type)
@@ -365,6 +377,9 @@ static const struct {
     {quantised_norm, "f: tensor \"output_norm.weight\" is a vector of type Q8_0; F32, F16 and BF16 are read"},
     {three_dimensions, "f: tensor \"blk.0.ffn_up.weight\" has 64 columns and 96 rows in 3 dimensions" SIZES "64 and 96"},
     {foreign_tensor, "f: tensor \"blk.0.ffn_gate_inp.weight\" has no place in this architecture as this build knows it"},
+    {no_scores, "f: key \"tokenizer.ggml.scores\" is missing"},
+    {fewer_scores, "f: key \"tokenizer.ggml.scores\" has 2 scores for 300 tokens"},
+    {whole_scores, "f: key \"tokenizer.ggml.scores\" is an array of int32 where float32 is expected"},
     {no_tokens, "f: key \"tokenizer.ggml.tokens\" is missing or empty"},
     {fewer_types, "f: key \"tokenizer.ggml.token_type\" has 2 types for 300 tokens"},
     {type_negative, "f: key \"tokenizer.ggml.token_type\": token 7 has the type -1; 0 to 6 are possible"},

@@ -7,6 +7,7 @@
 #include "text/tokenizer.h"
 
 #include <jansson.h>
+#include <math.h>
 #include <pthread.h>
 #include <setjmp.h>
 #include <stdarg.h>
@@ -23,6 +24,7 @@
 typedef struct vocabulary {
     text_piece *pieces, *merges;
     int32_t *types;
+    float *scores; /* of SentencePiece; zeros elsewhere */
     uint32_t count, merge_count;
     gguf *file; /* these three: what it borrows from */
     arena *memory;
@@ -34,6 +36,7 @@ static void vocabulary_free(vocabulary *v)
     free(v->pieces);
     free(v->merges);
     free(v->types);
+    free(v->scores);
     arena_free(v->memory);
     gguf_close(v->file);
     json_decref(v->json);
@@ -87,8 +90,9 @@ static vocabulary cut_down(const char *name)
     v.merge_count = (uint32_t)json_array_size(merges);
     v.pieces = calloc(v.count, sizeof *v.pieces);
     v.types = calloc(v.count, sizeof *v.types);
-    v.merges = calloc(v.merge_count, sizeof *v.merges);
-    assert_true(v.pieces && v.types && v.merges);
+    v.scores = calloc(v.count, sizeof *v.scores);
+    v.merges = calloc(v.merge_count + 1, sizeof *v.merges);
+    assert_true(v.pieces && v.types && v.scores && v.merges);
     for (uint32_t i = 0; i < v.count; i++)
         v.types[i] = TOKEN_UNUSED;
     for (size_t i = 0; i < json_array_size(pieces); i++) {
@@ -97,6 +101,7 @@ static vocabulary cut_down(const char *name)
         assert_true(id >= 0 && id < v.count);
         v.types[id] = (int32_t)json_integer_value(json_array_get(row, 1));
         v.pieces[id] = piece_of(json_array_get(row, 2));
+        v.scores[id] = (float)json_number_value(json_array_get(row, 3));
     }
     for (uint32_t i = 0; i < v.merge_count; i++)
         v.merges[i] = piece_of(json_array_get(merges, i));
@@ -281,6 +286,32 @@ static void golden_rows_of_qwen(void **state)
     fclose(file);
     tokenizer_free(t);
     vocabulary_free(&v);
+}
+
+static tokenizer_spec sentencepiece_spec(const vocabulary *v, int32_t unknown, bool space_prefix)
+{
+    tokenizer_spec spec = spec_of(v, NULL);
+    spec.model = "llama";
+    spec.scores = v->scores;
+    spec.unknown = unknown;
+    spec.space_prefix = space_prefix;
+    return spec;
+}
+
+static void golden_rows_of_sentencepiece(void **state)
+{
+    (void)state;
+    vocabulary gemma = cut_down("gemma3"), small = cut_down("sentencepiece");
+    tokenizer_spec spec = sentencepiece_spec(&gemma, 3, false);
+    tokenizer *t = build(&spec);
+    check_golden(&(golden){"gemma3", t, true, 789});
+    tokenizer_free(t);
+    spec = sentencepiece_spec(&small, 0, true);
+    t = build(&spec);
+    check_golden(&(golden){"sentencepiece", t, false, 789});
+    tokenizer_free(t);
+    vocabulary_free(&gemma);
+    vocabulary_free(&small);
 }
 
 static tokenizer_spec wordpiece_spec(const vocabulary *v)
@@ -562,6 +593,109 @@ static void wrong_descriptions_are_refused(void **state)
     tokenizer_free(NULL);
 }
 
+/* --- SentencePiece ---------------------------------------------------------------------------------------------------- */
+
+#define MARK "\xE2\x96\x81"
+enum { SP_UNKNOWN, SP_END, SP_A, SP_B, SP_SPACE, SP_AB, SP_BA, SP_SPACE_A, SP_BYTE, SP_UNUSED, SP_TWO_SPACES, SP_CONTROL, SP_COUNT };
+
+typedef struct scored {
+    text_piece pieces[SP_COUNT];
+    int32_t types[SP_COUNT];
+    float scores[SP_COUNT];
+} scored;
+
+static tokenizer_spec scored_spec(scored *s)
+{
+    static const struct { const char *text; int32_t type; float score; } rows[SP_COUNT] = {
+        {"<unk>", TOKEN_UNKNOWN, 0}, {"</s>", TOKEN_CONTROL, 0},       {"a", TOKEN_NORMAL, -9},       {"b", TOKEN_NORMAL, -9},
+        {MARK, TOKEN_NORMAL, -9},    {"ab", TOKEN_NORMAL, -2},         {"ba", TOKEN_NORMAL, -2},      {MARK "a", TOKEN_NORMAL, -1},
+        {"<0x63>", TOKEN_BYTE, 0},   {"bb", TOKEN_UNUSED, 5},          {MARK MARK, TOKEN_USER_DEFINED, -1000},
+        {"aa", TOKEN_CONTROL, 3},
+    };
+    for (int i = 0; i < SP_COUNT; i++) {
+        s->pieces[i] = (text_piece){rows[i].text, (uint32_t)strlen(rows[i].text)};
+        s->types[i] = rows[i].type;
+        s->scores[i] = rows[i].score;
+    }
+    return (tokenizer_spec){.model = "llama", .pieces = s->pieces, .types = s->types, .scores = s->scores, .count = SP_COUNT,
+                            .bos = -1, .eos = SP_END, .eot = -1, .unknown = SP_UNKNOWN, .padding = -1};
+}
+
+static void scores_order_the_merges(void **state)
+{
+    (void)state;
+    scored s;
+    tokenizer_spec spec = scored_spec(&s);
+    tokenizer *t = build(&spec);
+    expect_ids(t, "ab", NULL, 0, "5");
+    expect_ids(t, "aba", NULL, 0, "5 2");         /* equal scores: the leftmost */
+    expect_ids(t, " ab", NULL, 0, "7 3");         /* a higher score first */
+    expect_ids(t, MARK "ab", NULL, 0, "7 3");     /* the mark is a space */
+    expect_ids(t, "b  a", NULL, 0, "3 10 2");     /* a token of the user's wins against merges */
+    expect_ids(t, "b" MARK MARK "b", NULL, 0, "3 10 3");
+    expect_ids(t, "c", NULL, 0, "8");
+    expect_ids(t, "adda", NULL, 0, "2 0 2");      /* one unknown token for a run */
+    expect_ids(t, "dcd", NULL, 0, "0 8 0");
+    expect_ids(t, "bb", NULL, 0, "3 3");          /* neither unused nor control tokens are made */
+    expect_ids(t, "aa", NULL, 0, "2 2");
+    expect_ids(t, "aa", NULL, TOKENIZER_SPECIAL, "11");
+    expect_ids(t, "", NULL, 0, "");
+    assert_int_equal(tokenizer_bytes(t, SP_SPACE_A).length, 2);
+    assert_memory_equal(tokenizer_bytes(t, SP_SPACE_A).bytes, " a", 2);
+    assert_memory_equal(tokenizer_bytes(t, SP_BYTE).bytes, "c", 1);
+    tokenizer_free(t);
+    spec.space_prefix = true;
+    t = build(&spec);
+    expect_ids(t, "a</s>a", NULL, TOKENIZER_SPECIAL, "7 1 7");
+    expect_ids(t, "", NULL, 0, "");
+    tokenizer_free(t);
+    spec.unknown = -1;
+    t = build(&spec);
+    expect_ids(t, "ada", NULL, 0, "7 2");
+    tokenizer_free(t);
+}
+
+static void wrong_scores_are_refused(void **state)
+{
+    (void)state;
+    static const float wrong[] = {NAN, INFINITY, -INFINITY};
+    scored s;
+    bp_error error = {0};
+    tokenizer *t = NULL;
+    for (size_t i = 0; i < sizeof wrong / sizeof *wrong; i++) {
+        tokenizer_spec spec = scored_spec(&s);
+        s.scores[SP_B] = wrong[i];
+        assert_int_equal(tokenizer_new(&spec, &t, &error), BP_EINVAL);
+        assert_string_equal(error.message, "token 3 of the vocabulary has a score that is not a finite number");
+    }
+    tokenizer_spec spec = scored_spec(&s);
+    spec.scores = NULL;
+    assert_int_equal(tokenizer_new(&spec, &t, &error), BP_EINVAL);
+    assert_string_equal(error.message, "a SentencePiece vocabulary needs scores, and no merges");
+}
+
+/* A long text merges as a short one does: its parts do not meet. */
+static void long_texts_merge(void **state)
+{
+    (void)state;
+    scored s;
+    tokenizer_spec spec = scored_spec(&s);
+    tokenizer *t = build(&spec);
+    enum { TIMES = 50000 };
+    char *text = malloc(3 * TIMES);
+    assert_non_null(text);
+    for (size_t i = 0; i < TIMES; i++)
+        memcpy(text + 3 * i, "bab", 3);
+    token_list ids = {0};
+    assert_int_equal(tokenizer_encode(t, text, 3 * TIMES, NULL, 0, &ids, NULL), BP_OK);
+    assert_int_equal(ids.count, 2 * TIMES);
+    for (size_t i = 0; i < ids.count; i++)
+        assert_int_equal(ids.ids[i], i % 2 ? SP_B : SP_BA);
+    token_list_free(&ids);
+    free(text);
+    tokenizer_free(t);
+}
+
 static void a_control_token_is_never_made_of_text(void **state)
 {
     (void)state;
@@ -711,6 +845,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(golden_rows_of_four_pre_tokenizers),
         cmocka_unit_test(golden_rows_of_qwen),
+        cmocka_unit_test(golden_rows_of_sentencepiece),
         cmocka_unit_test(golden_rows_of_minilm),
         cmocka_unit_test(wordpiece_switches),
         cmocka_unit_test(a_users_end_of_turn_stays_text),
@@ -718,6 +853,9 @@ int main(void)
         cmocka_unit_test(begin_and_end_tokens_are_added_where_the_file_has_them_on),
         cmocka_unit_test(tokens_can_be_looked_up),
         cmocka_unit_test(wrong_descriptions_are_refused),
+        cmocka_unit_test(scores_order_the_merges),
+        cmocka_unit_test(wrong_scores_are_refused),
+        cmocka_unit_test(long_texts_merge),
         cmocka_unit_test(a_control_token_is_never_made_of_text),
         cmocka_unit_test(half_a_character_is_never_emitted),
         cmocka_unit_test(special_tokens_are_silent_unless_asked_for),

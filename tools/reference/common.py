@@ -14,6 +14,7 @@ GOLDEN = REPOSITORY / "tests" / "golden"
 SMOLLM2 = "smollm2"
 QWEN = "qwen2.5-coder"
 MINILM = "minilm"
+GEMMA = "gemma3"
 
 
 def fetch(name):
@@ -29,13 +30,16 @@ def peer():
 
 
 class Vocabulary:
-    """The BPE vocabulary of a GGUF file."""
+    """The BPE vocabulary of a GGUF file: its merges, or SentencePiece's scores."""
 
     def __init__(self, path):
         fields = GGUFReader(path).fields
         self.tokens = fields["tokenizer.ggml.tokens"].contents()
         self.types = fields["tokenizer.ggml.token_type"].contents()
-        self.merges = [tuple(merge.split(" ")) for merge in fields["tokenizer.ggml.merges"].contents()]
+        if "tokenizer.ggml.scores" in fields:
+            self.scores = fields["tokenizer.ggml.scores"].contents()
+        else:
+            self.merges = [tuple(merge.split(" ")) for merge in fields["tokenizer.ggml.merges"].contents()]
         self.template = fields["tokenizer.chat_template"].contents() if "tokenizer.chat_template" in fields else None
 
     def of_type(self, kind):
@@ -74,6 +78,33 @@ def build_tokenizer(vocabulary, pre_tokenizer):
     tokenizer.decoder = decoders.ByteLevel()
     if pre_tokenizer == "qwen2":
         tokenizer.normalizer = normalizers.NFC()
+    return add_tokens(tokenizer, vocabulary)
+
+
+def scored_merges(vocabulary):
+    """SentencePiece's merges: every way to make a piece out of two, the pieces of higher scores first."""
+    scores = {token: score for token, kind, score in zip(vocabulary.tokens, vocabulary.types, vocabulary.scores)
+              if kind in (TokenType.NORMAL, TokenType.USER_DEFINED)}
+    merges = []
+    for piece, score in scores.items():
+        for i in range(1, len(piece)):
+            if piece[:i] in scores and piece[i:] in scores:
+                merges.append((-score, i, piece[:i], piece[i:]))
+    merges.sort(key=lambda merge: merge[:2])
+    return [merge[2:] for merge in merges]
+
+
+def build_sentencepiece(vocabulary, space_prefix):
+    """As the tokenizer.json files of Gemma and Llama 2 define SentencePiece's BPE: nothing is split; a character that is no piece
+    becomes its bytes, or unknown tokens of which a run is one. The prefix comes before every stretch between special tokens."""
+    tokenizer = Tokenizer(models.BPE(vocab={token: i for i, token in enumerate(vocabulary.tokens)},
+                                     merges=scored_merges(vocabulary), unk_token="<unk>", fuse_unk=True, byte_fallback=True))
+    steps = [normalizers.Prepend("\u2581")] if space_prefix else []
+    tokenizer.normalizer = normalizers.Sequence([*steps, normalizers.Replace(" ", "\u2581")])
+    return add_tokens(tokenizer, vocabulary)
+
+
+def add_tokens(tokenizer, vocabulary):
     tokenizer.add_special_tokens([AddedToken(token, normalized=False, special=True)
                                   for token in vocabulary.of_type(TokenType.CONTROL)])
     tokenizer.add_tokens([AddedToken(token, normalized=False, special=False)

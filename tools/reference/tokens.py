@@ -16,7 +16,8 @@ import unicodedata
 from gguf import TokenType
 from tokenizers import Tokenizer
 
-from common import GOLDEN, MINILM, QWEN, SMOLLM2, Vocabulary, base64_text, build_tokenizer, encode, fetch
+from common import (GEMMA, GOLDEN, MINILM, QWEN, SMOLLM2, Vocabulary, base64_text, build_sentencepiece, build_tokenizer, encode,
+                    fetch)
 
 # file suffix, model of the vocabulary, pre-tokenizer
 FILES = [
@@ -221,6 +222,32 @@ def write_cut_down_wordpiece(tokenizer, cases, path):
     write_vocabulary(path, {"count": tokenizer.get_vocab_size(), "pieces": rows, "merges": []})
 
 
+class SmallSentencePiece:
+    """A vocabulary of few pieces, without bytes, so that other characters are unknown, and without user-defined tokens."""
+
+    def __init__(self, gemma):
+        pieces = [(token, score) for token, kind, score in zip(gemma.tokens, gemma.types, gemma.scores)
+                  if kind == TokenType.NORMAL and all(ord(c) < 0x100 or c == "\u2581" for c in token)]
+        chosen = [(t, s) for t, s in pieces if len(t) > 1][:2500] + [(t, s) for t, s in pieces if len(t) == 1]
+        rows = [("<unk>", TokenType.UNKNOWN, 0.0), ("<s>", TokenType.CONTROL, 0.0), ("</s>", TokenType.CONTROL, 0.0),
+                ("<|im_end|>", TokenType.CONTROL, 0.0), ("<|im_start|>", TokenType.CONTROL, 0.0)]
+        rows += [(token, TokenType.NORMAL, score) for token, score in chosen]
+        self.tokens, self.types, self.scores = map(list, zip(*rows))
+
+    of_type = Vocabulary.of_type
+
+
+def write_sentencepiece(vocabulary, cases, path):
+    """Every piece that occurs in a case, with a space before it and before what follows a special token, and the tokens that are
+    not normal but Gemma's thousands of unused ones."""
+    texts = " " + "\n ".join(data.decode("utf-8", errors="replace") for data, _ in cases)
+    texts = (texts + texts.replace("|>", "|> ")).replace(" ", "\u2581")
+    rows = [[i, int(kind), token, score]
+            for i, (token, kind, score) in enumerate(zip(vocabulary.tokens, vocabulary.types, vocabulary.scores))
+            if token in texts or (kind != TokenType.NORMAL and not token.startswith("<unused"))]
+    write_vocabulary(path, {"count": len(vocabulary.tokens), "pieces": rows, "merges": []})
+
+
 def write_tokens(tokenizer, cases, path):
     with open(path, "w", encoding="ascii") as out:
         for data, special in cases:
@@ -238,6 +265,10 @@ def main():
         tokenizer = build_tokenizer(vocabularies[model], pre_tokenizer)
         write_tokens(tokenizer, cases, GOLDEN / f"tokens-{suffix}.jsonl")
     write_cut_down(vocabularies[QWEN], cases, GOLDEN / "vocabulary-qwen2.5-coder.json")
+    gemma = Vocabulary(fetch(GEMMA))
+    for name, vocabulary, space_prefix in ("gemma3", gemma, False), ("sentencepiece", SmallSentencePiece(gemma), True):
+        write_tokens(build_sentencepiece(vocabulary, space_prefix), cases, GOLDEN / f"tokens-{name}.jsonl")
+        write_sentencepiece(vocabulary, cases, GOLDEN / f"vocabulary-{name}.json")
     cases = wordpiece_corpus()
     tokenizer = Tokenizer.from_file(str(fetch(MINILM) / "tokenizer.json"))
     tokenizer.no_truncation()
