@@ -11,7 +11,7 @@
 #include <sys/random.h>
 
 typedef struct route {
-    const char *path, *method; /* a path that ends in '/' takes a name behind it */
+    const char *path, *method; /* a path that ends in '/', but the first, takes a name behind it */
     bool open;                 /* needs no key */
     void (*handle)(exchange *e);
 } route;
@@ -27,6 +27,9 @@ static const route routes[] = {
     {"/health", "GET", true, route_health},
     {"/version", "GET", true, route_version},
     {"/metrics", "GET", false, route_metrics},
+    {"/", "GET", true, route_page},
+    {"/page.css", "GET", true, route_page_css},
+    {"/page.js", "GET", true, route_page_js},
 };
 
 /* CivetWeb decodes a path where it lies, between the method and what follows it in the request's first line. */
@@ -43,7 +46,7 @@ static const route *find_route(exchange *e)
         if (strncmp(e->path, routes[i].path, length) != 0)
             continue;
         e->tail = e->path + length;
-        if (routes[i].path[length - 1] == '/' ? *e->tail != '\0' : !*e->tail && !is_escaped(e))
+        if (length > 1 && routes[i].path[length - 1] == '/' ? *e->tail != '\0' : !*e->tail && !is_escaped(e))
             return &routes[i];
     }
     return NULL;

@@ -11,6 +11,7 @@
  *   tokens.c    /tokenize, /detokenize, /apply-template
  *   status.c    /health, /version
  *   metrics.c   /metrics, of measure.c's counts and the engine's
+ *   page.c      the page at /, whose files are in ui/
  *   keys.c      who may ask, and how often
  *   log.c       the access log
  *
@@ -108,7 +109,8 @@ json_t *body_json(const exchange *e, refusal *why);
 
 /* reply.c: each writes one whole response and sets e->status. */
 void reply_json(exchange *e, int status, json_t *value); /* takes the reference; NULL is out of memory */
-void reply_text(exchange *e, int status, const char *type, const char *bytes, size_t count);
+/* `extra` is whole lines of further headers, or "". */
+void reply_bytes(exchange *e, int status, const char *type, const char *extra, const char *bytes, size_t count);
 void reply_refusal(exchange *e, int status, const refusal *why);
 void reply_refused(exchange *e, const refusal *why); /* the status follows from the reason's code */
 void reply_allow(exchange *e, const char *method);   /* 405 */
@@ -131,5 +133,8 @@ void route_apply_template(exchange *e);
 void route_health(exchange *e);
 void route_version(exchange *e);
 void route_metrics(exchange *e);
+void route_page(exchange *e);
+void route_page_css(exchange *e);
+void route_page_js(exchange *e);
 
 #endif

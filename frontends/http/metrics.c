@@ -91,7 +91,7 @@ void route_metrics(exchange *e)
     for (size_t i = 0; good && i < sizeof metrics / sizeof *metrics; i++)
         good = append_metric(&out, e->server, &metrics[i]);
     if (good)
-        reply_text(e, 200, "text/plain; version=0.0.4; charset=utf-8", text_string(&out), out.size);
+        reply_bytes(e, 200, "text/plain; version=0.0.4; charset=utf-8", "", text_string(&out), out.size);
     else
         reply_json(e, 500, NULL);
     text_free(&out);

@@ -8,7 +8,7 @@ static bool begin(exchange *e, int status, const char *type, const char *more)
 {
     e->status = status;
     text head = {0};
-    char line[512];
+    char line[1024];
     int length = snprintf(line, sizeof line,
                           "HTTP/1.1 %d %s\r\nContent-Type: %s\r\nX-Request-Id: %s\r\nConnection: %s\r\n%s\r\n", status,
                           mg_get_response_code_text(e->connection, status), type, e->id, e->close ? "close" : "keep-alive", more);
@@ -18,19 +18,14 @@ static bool begin(exchange *e, int status, const char *type, const char *more)
     return good;
 }
 
-static void reply_with(exchange *e, int status, const char *type, const char *extra, const char *bytes, size_t count)
+void reply_bytes(exchange *e, int status, const char *type, const char *extra, const char *bytes, size_t count)
 {
-    char more[192];
+    char more[512];
     snprintf(more, sizeof more, "Content-Length: %zu\r\n%s", count, extra);
     if (e->close)
         mg_disable_connection_keep_alive(e->connection);
     if (begin(e, status, type, more) && count && strcmp(e->info->request_method, "HEAD") != 0)
         mg_write(e->connection, bytes, count);
-}
-
-void reply_text(exchange *e, int status, const char *type, const char *bytes, size_t count)
-{
-    reply_with(e, status, type, "", bytes, count);
 }
 
 static void reply_json_with(exchange *e, int status, const char *extra, json_t *value)
@@ -40,9 +35,9 @@ static void reply_json_with(exchange *e, int status, const char *extra, json_t *
     static const char none[] =
         "{\"error\":{\"message\":\"out of memory\",\"type\":\"server_error\",\"param\":null,\"code\":\"internal_error\"}}";
     if (bytes)
-        reply_with(e, status, "application/json", extra, bytes, strlen(bytes));
+        reply_bytes(e, status, "application/json", extra, bytes, strlen(bytes));
     else
-        reply_with(e, 500, "application/json", "", none, sizeof none - 1);
+        reply_bytes(e, 500, "application/json", "", none, sizeof none - 1);
     free(bytes);
 }
 
