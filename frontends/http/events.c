@@ -9,16 +9,14 @@
 #include <stdlib.h>
 #include <string.h>
 
-typedef struct outgoing {
-    text bytes;
-    bool begun;
-} outgoing;
-
-static bool add_data(text *out, json_t *value)
+bool outgoing_add(outgoing *o, const char *name, json_t *value)
 {
     char *bytes = value ? json_dumps(value, JSON_COMPACT | JSON_REAL_PRECISION(9)) : NULL;
     json_decref(value);
-    bool good = bytes && text_append(out, "data: ", 6) && text_append(out, bytes, strlen(bytes)) && text_append(out, "\n\n", 2);
+    text *out = &o->bytes;
+    bool good = bytes && (!name || (text_append(out, "event: ", 7) && text_append(out, name, strlen(name)) &&
+                                    text_append(out, "\n", 1))) &&
+                text_append(out, "data: ", 6) && text_append(out, bytes, strlen(bytes)) && text_append(out, "\n\n", 2);
     free(bytes);
     return good;
 }
@@ -47,14 +45,14 @@ static json_t *choice_of(const generation *g, const answer *a, json_t *delta, js
     return json_pack("{si so so ss?}", "index", (int)a->index, "text", content, "logprobs", logprobs, "finish_reason", reason);
 }
 
-static bool add_choice(const generation *g, const answer *a, text *out, json_t *delta, json_t *content, json_t *logprobs,
+static bool add_choice(const generation *g, const answer *a, outgoing *out, json_t *delta, json_t *content, json_t *logprobs,
                        const char *reason)
 {
-    return add_data(out, chunk_of(g, json_pack("[o]", choice_of(g, a, delta, content, logprobs, reason)), NULL));
+    return outgoing_add(out, NULL, chunk_of(g, json_pack("[o]", choice_of(g, a, delta, content, logprobs, reason)), NULL));
 }
 
 /* The role of a chat; the prompt of a text completion that echoes it. */
-static bool open_answer(generation *g, answer *a, text *out)
+static bool open_answer(generation *g, answer *a, outgoing *out)
 {
     a->begun = true;
     if (g->request.kind == OPENAI_CHAT)
@@ -69,7 +67,7 @@ static bool open_answer(generation *g, answer *a, text *out)
 }
 
 /* What came since the last round. */
-static bool flush_answer(generation *g, answer *a, text *out)
+static bool flush_answer(generation *g, answer *a, outgoing *out)
 {
     size_t entries = json_array_size(a->logprobs);
     if (a->text.size == 0 && entries == 0)
@@ -85,7 +83,7 @@ static bool flush_answer(generation *g, answer *a, text *out)
     return add_choice(g, a, out, json_pack("{sO}", "content", content), content, logprobs, NULL);
 }
 
-static bool close_answer(generation *g, answer *a, text *out)
+static bool close_answer(generation *g, answer *a, outgoing *out)
 {
     return add_choice(g, a, out, json_object(), json_string(""), json_null(), openai_finish_reason(a->finish));
 }
@@ -97,7 +95,7 @@ static bool note(generation *g, answer *a, const bp_event *event)
 }
 
 /* Makes the chunks of a round. `before` says which answers ran when it began. */
-static bool collect(generation *g, text *out)
+static bool collect(generation *g, outgoing *out)
 {
     for (uint32_t i = 0; i < g->count; i++) {
         answer *a = &g->answers[i];
@@ -115,7 +113,7 @@ static bool collect(generation *g, text *out)
     return true;
 }
 
-static bool send(generation *g, outgoing *o)
+bool outgoing_send(generation *g, outgoing *o)
 {
     exchange *e = g->exchange;
     if (o->bytes.size == 0)
@@ -126,7 +124,7 @@ static bool send(generation *g, outgoing *o)
     return good;
 }
 
-static void lose_client(generation *g)
+void generation_lost(generation *g)
 {
     g->exchange->status = 499;
     mg_disable_connection_keep_alive(g->exchange->connection);
@@ -141,12 +139,12 @@ static void finish(generation *g, outgoing *o, bool failed)
     }
     bool good = true;
     if (failed)
-        good = add_data(&o->bytes, json_pack("{so}", "error", refusal_json(&g->why)));
+        good = outgoing_add(o, NULL, json_pack("{so}", "error", refusal_json(&g->why)));
     else if (g->request.include_usage)
-        good = add_data(&o->bytes, chunk_of(g, json_array(), generation_usage(g)));
+        good = outgoing_add(o, NULL, chunk_of(g, json_array(), generation_usage(g)));
     static const char done[] = "data: [DONE]\n\n";
-    if (!good || !text_append(&o->bytes, done, sizeof done - 1) || !send(g, o) || !reply_stream_end(e))
-        lose_client(g);
+    if (!good || !text_append(&o->bytes, done, sizeof done - 1) || !outgoing_send(g, o) || !reply_stream_end(e))
+        generation_lost(g);
 }
 
 void generation_events(generation *g)
@@ -154,9 +152,9 @@ void generation_events(generation *g)
     outgoing out = {0};
     bool good = true;
     while (good && g->running > 0) {
-        good = generation_round(g, note) && collect(g, &out.bytes);
-        if (good && !send(g, &out)) {
-            lose_client(g);
+        good = generation_round(g, note) && collect(g, &out);
+        if (good && !outgoing_send(g, &out)) {
+            generation_lost(g);
             text_free(&out.bytes);
             return;
         }

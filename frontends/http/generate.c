@@ -123,12 +123,10 @@ bool generation_echo(const generation *g, const answer *a, text *out)
 /* --- from the body to the streams --------------------------------------------------------------------------------- */
 
 /* What this server adds to what the table of fields allows. */
-static bool check(const generation *g, const json_t *body, refusal *why)
+static bool check(const generation *g, refusal *why)
 {
-    if (g->request.echo && g->request.logprobs)
-        return refuse(why, "echo", "unsupported", "echo together with logprobs is not supported");
-    (void)body;
-    return true;
+    return !(g->request.echo && g->request.logprobs) ||
+           refuse(why, "echo", "unsupported", "echo together with logprobs is not supported");
 }
 
 static bool read_request(generation *g, json_t *body, unsigned kind, refusal *why)
@@ -139,7 +137,7 @@ static bool read_request(generation *g, json_t *body, unsigned kind, refusal *wh
     bp_error error = {0};
     if (!openai_given(body, "model"))
         return refuse(why, "model", "invalid_value", "model is missing");
-    if (!openai_request_read(&g->request, body, kind, false, server->api, server->engine, NULL, why) || !check(g, body, why))
+    if (!openai_request_read(&g->request, body, kind, false, server->api, server->engine, NULL, why) || !check(g, why))
         return false;
     bp_request *r = &g->request.request;
     if (kind == OPENAI_TEXT && r->max_tokens == 0)
@@ -209,7 +207,7 @@ static void note_usage(generation *g)
     }
 }
 
-static void generation_clear(generation *g)
+void generation_clear(generation *g)
 {
     note_usage(g);
     for (uint32_t i = 0; i < g->count; i++) {
@@ -221,19 +219,31 @@ static void generation_clear(generation *g)
     openai_request_clear(&g->request);
 }
 
+bool generation_open(generation *g, exchange *e, json_t *body, unsigned kind, const char *prefix)
+{
+    refusal why;
+    *g = (generation){.exchange = e};
+    name_generation(g, prefix);
+    if (read_request(g, body, kind, &why) && submit_all(g, &why))
+        return true;
+    reply_refused(e, &why);
+    generation_clear(g);
+    return false;
+}
+
 static void generate(exchange *e, unsigned kind)
 {
-    generation g = {.exchange = e};
+    generation g;
     refusal why;
     json_t *body = body_json(e, &why);
-    name_generation(&g, kind == OPENAI_CHAT ? "chatcmpl-" : "cmpl-");
-    if (!body || !read_request(&g, body, kind, &why) || !submit_all(&g, &why))
+    if (!body) {
         reply_refused(e, &why);
-    else if (g.request.stream)
-        generation_events(&g);
-    else
-        generation_whole(&g);
-    generation_clear(&g);
+        return;
+    }
+    if (generation_open(&g, e, body, kind, kind == OPENAI_CHAT ? "chatcmpl-" : "cmpl-")) {
+        (g.request.stream ? generation_events : generation_whole)(&g);
+        generation_clear(&g);
+    }
     json_decref(body);
 }
 

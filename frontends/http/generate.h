@@ -29,6 +29,10 @@ typedef struct generation {
     refusal why;
 } generation;
 
+/* Reads `body` and submits its answers; `prefix` begins the id. False after the reason was sent. */
+bool generation_open(generation *g, exchange *e, json_t *body, unsigned kind, const char *prefix);
+void generation_clear(generation *g); /* ends what still runs */
+
 /* What an output does with an event, after its text and logprob were added to the answer. False: `why` is set. */
 typedef bool (*take_event)(generation *g, answer *a, const bp_event *event);
 
@@ -40,5 +44,17 @@ bool generation_echo(const generation *g, const answer *a, text *out);
 
 void generation_whole(generation *g);  /* whole.c */
 void generation_events(generation *g); /* events.c */
+
+/* The client went away: nothing more is written. */
+void generation_lost(generation *g);
+/* Server-sent events on their way to the client, which begin with the first one. */
+typedef struct outgoing {
+    text bytes;
+    bool begun;
+} outgoing;
+/* "data: " and the value, which is taken; "event: NAME" before it unless that is NULL. */
+bool outgoing_add(outgoing *o, const char *name, json_t *value);
+/* Writes what is there, or asks whether the client is; false where it is gone. */
+bool outgoing_send(generation *g, outgoing *o);
 
 #endif

@@ -46,8 +46,7 @@ void generation_whole(generation *g)
             return;
         }
         if (g->running > 0 && client_gone(e)) {
-            e->status = 499;
-            mg_disable_connection_keep_alive(e->connection);
+            generation_lost(g);
             return;
         }
     }

@@ -5,6 +5,8 @@ import asyncio
 import openai
 import pytest
 
+from conftest import error_of
+
 MESSAGES = [{"role": "system", "content": "You are a helpful assistant"},
             {"role": "user", "content": "What is the capital of France?"}]
 PARIS = "The capital of France is Paris."
@@ -118,6 +120,38 @@ def test_stops(client):
     assert chat(client, stop=["x", "Fra"]).choices[0].message.content == "The capital of "
     first = chat(client, stop="The", logprobs=True).choices[0]
     assert first.message.content == "" and first.finish_reason == "stop"
+
+
+def respond(client, **more):
+    return client.responses.create(**{"model": "smol", "input": MESSAGES[1]["content"], "temperature": 0, **more})
+
+
+def test_responses(client):
+    answer = respond(client)
+    assert answer.output_text == PARIS and answer.status == "completed" and answer.error is None
+    assert answer.id.startswith("resp_") and answer.output[0].id.startswith("msg_") and answer.temperature == 0
+    assert answer.usage.output_tokens == 8 and answer.usage.total_tokens == 8 + answer.usage.input_tokens
+    parts = [{"role": "user", "content": [{"type": "input_text", "text": MESSAGES[1]["content"]}]}]
+    assert respond(client, input=parts, instructions=MESSAGES[0]["content"]).output_text == PARIS
+    cut = respond(client, input="Tell me a long story.", max_output_tokens=16)
+    assert cut.status == "incomplete" and cut.incomplete_details.reason == "max_output_tokens"
+
+
+def test_a_stream_of_a_response(client):
+    events = list(respond(client, stream=True))
+    kinds = [e.type.removeprefix("response.") for e in events]
+    assert kinds[:4] == ["created", "in_progress", "output_item.added", "content_part.added"]
+    assert kinds[-4:] == ["output_text.done", "content_part.done", "output_item.done", "completed"]
+    assert set(kinds[4:-4]) == {"output_text.delta"} and [e.sequence_number for e in events] == list(range(len(events)))
+    assert "".join(e.delta for e in events[4:-4]) == PARIS == events[-1].response.output_text
+
+
+@pytest.mark.parametrize("field, value", [
+    ("input", None), ("input", []), ("input", [{"role": "user", "content": [{"type": "input_image"}]}]), ("input", 3),
+    ("previous_response_id", "resp_1"), ("max_output_tokens", 15), ("tools", [{"type": "web_search"}]),
+    ("text", {"format": {"type": "json_object"}}), ("truncation", "auto"), ("temperature", 3), ("model", None)])
+def test_wrong_responses(server, field, value):
+    error_of(server.post("/v1/responses", {"model": "smol", "input": "Hi", field: value}), 400, param=field)
 
 
 def test_tokens(server):
