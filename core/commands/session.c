@@ -304,6 +304,8 @@ static engine_model model_of(const config *c, const config_model *m)
                           .kv_dtype = (uint32_t)m->kv_type,
                           .max_batch = (uint32_t)m->max_batch,
                           .max_step_tokens = (uint32_t)m->max_step_tokens,
+                          .mixed_step_tokens = (uint32_t)m->mixed_step_tokens,
+                          .drafts = (uint32_t)m->drafts,
                           .page_tokens = m->page_tokens,
                           .queue_limit = (uint32_t)m->queue_limit,
                           .no_prefix_cache = !m->prefix_cache,

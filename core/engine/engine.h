@@ -32,6 +32,8 @@ typedef struct engine_model {
     uint32_t numerics, kv_dtype;
     uint32_t max_batch;        /* sequences of one step; 0: 32. Never more than max_step_tokens */
     uint32_t max_step_tokens;  /* 0: 512 */
+    uint32_t mixed_step_tokens; /* of prompts, in a step with answers; 0: 64 */
+    uint32_t drafts;           /* tokens that are guessed ahead in a step; 0 is none */
     uint32_t page_tokens;      /* 0: 32 */
     uint32_t queue_limit;      /* requests that may be here beyond max_batch; 0 is none */
     bool no_prefix_cache;      /* compute every prompt whole */
@@ -44,7 +46,7 @@ typedef struct engine_model {
     unsigned mapping_flags;
 } engine_model;
 
-enum { ENGINE_MAX_BATCH = 32, ENGINE_STEP_TOKENS = 512, ENGINE_PAGE_TOKENS = 32, ENGINE_KV_CONTEXTS = 4 };
+enum { ENGINE_MAX_BATCH = 32, ENGINE_STEP_TOKENS = 512, ENGINE_MIXED_STEP_TOKENS = 64, ENGINE_PAGE_TOKENS = 32, ENGINE_KV_CONTEXTS = 4 };
 
 bp_status engine_new(const engine_backend *backends, uint32_t backend_count, const engine_model *models, uint32_t model_count,
                      bp_engine **out, bp_error *error);

@@ -24,6 +24,7 @@ typedef struct loaded {
     bp_model *model;
     bp_model_memory memory;
     uint32_t context;           /* tokens of one sequence: never more than the whole cache holds */
+    uint32_t mixed_step_tokens;
     uint32_t vocab_size, output_width;
     pthread_t reader; /* builds what text needs, while `reading` */
     bool reading;

@@ -138,7 +138,8 @@ static void run_step(loop *l, lane *m)
         fail_lane(m, &why);
     } else {
         for (uint32_t i = 0; i < m->plan.count; i++)
-            m->completion_tokens += m->plan.entries[i].row && !m->plan.entries[i].failed;
+            if (m->plan.entries[i].row && !m->plan.entries[i].failed)
+                m->completion_tokens += 1 + m->plan.entries[i].accepted;
         end_requests(m, scheduler_commit(m->scheduler, &m->plan));
     }
     l->busy = false;
@@ -295,6 +296,8 @@ bp_status loop_add(loop *l, const loaded *model, lane **out, bp_error *error)
     bp_status status = scheduler_new(&(scheduler_limits){.max_sequences = limits->max_seqs, .max_tokens = limits->max_tokens,
                                                          .page_tokens = limits->page_tokens, .page_count = limits->page_count,
                                                          .queue_limit = model->config->queue_limit,
+                                                         .mixed_tokens = model->mixed_step_tokens,
+                                                         .max_drafts = model->config->drafts,
                                                          .share_prefixes = !model->config->no_prefix_cache,
                                                          .copy_pages = model->backend->info.caps & BP_CAP_COPY},
                                      &m->scheduler, error);
@@ -389,6 +392,7 @@ void lane_stats(lane *m, bp_model_stats *out)
     *out = (bp_model_stats){.size = sizeof *out, .running = c.running, .waiting = c.waiting, .pages_used = c.pages_used,
                             .pages_total = c.pages_total, .requests = m->requests, .failed = m->failures,
                             .prompt_tokens = m->prompt_tokens, .completion_tokens = m->completion_tokens, .steps = m->steps,
-                            .preemptions = c.preemptions, .prefix_hit_tokens = c.hit_tokens, .pages_cached = c.pages_cached};
+                            .preemptions = c.preemptions, .prefix_hit_tokens = c.hit_tokens, .pages_cached = c.pages_cached,
+                            .drafted_tokens = c.drafted, .accepted_tokens = c.accepted};
     pthread_mutex_unlock(&m->loop->lock);
 }

@@ -187,13 +187,13 @@ static bool ends_answer(const bp_stream *r, int32_t token)
     return !r->ignore_eos && tokenizer_ends_text(r->tokenizer, token);
 }
 
-bool request_accept(bp_stream *r, const float *logits, uint64_t now, int32_t *token)
+bool request_accept(bp_stream *r, const float *logits, uint32_t position, uint64_t now, int32_t *token)
 {
     sampler_choice choice;
     choice.token = -1;
     bp_error why = {0};
     bool stopped = false;
-    bp_status status = sampler_choose(r->sampler, logits, r->sequence.token_count, &choice, &why);
+    bp_status status = sampler_choose(r->sampler, logits, position, &choice, &why);
     if (status == BP_OK) {
         r->generated++;
         if (!r->first_token_at)
@@ -226,6 +226,8 @@ static bp_usage usage_of(const bp_stream *r, uint64_t now)
                       .completion_tokens = r->generated,
                       .cached_tokens = q->cached,
                       .preemptions = q->preemptions,
+                      .drafted_tokens = q->draft.drafted,
+                      .accepted_tokens = q->draft.accepted,
                       .queued_ns = admitted - r->submitted_at,
                       .prefill_ns = first - admitted,
                       .decode_ns = now - first};

@@ -55,8 +55,9 @@ void request_drop(bp_stream *r);  /* NULL is fine */
 
 /* The START event, on the first call. */
 void request_announce(bp_stream *r);
-/* Chooses the next token from a row of logits and publishes it. False when the request is over; else *token is set. */
-bool request_accept(bp_stream *r, const float *logits, uint64_t now, int32_t *token);
+/* Chooses the token at `position`, the next one, from a row of logits and publishes it. False when the request is over; else
+ * *token is set. */
+bool request_accept(bp_stream *r, const float *logits, uint32_t position, uint64_t now, int32_t *token);
 /* Sets the outcome unless there is one. */
 void request_fail(bp_stream *r, const bp_error *why);
 /* The last event. True if it is an error. */

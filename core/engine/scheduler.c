@@ -11,7 +11,7 @@ struct scheduler {
     pages *pages;
     prefix *prefix;
     uint32_t *given_up; /* [page_count], zero but in make_room */
-    uint64_t next_number, preemptions, hit_tokens;
+    uint64_t next_number, preemptions, hit_tokens, drafted, accepted;
     sequence **running; /* [max_sequences], most urgent first */
     uint32_t running_count;
     sequence *waiting;  /* most urgent first */
@@ -102,6 +102,7 @@ bp_status scheduler_add(scheduler *s, sequence *q, bp_error *error)
     q->number = s->next_number++;
     q->computed = q->page_count = q->registered = q->cached = 0;
     q->copy_from = -1;
+    q->draft = (draft){0};
     q->cause = SEQUENCE_CAUSE_NONE;
     insert_waiting(s, q);
     return BP_OK;
@@ -309,7 +310,8 @@ static void grow_running(scheduler *s)
 {
     for (uint32_t i = 0; i < s->running_count; i++) {
         sequence *q = s->running[i];
-        uint32_t missing = scheduler_pages_for(s, q->token_count) - q->page_count;
+        uint32_t needed = scheduler_pages_for(s, q->token_count); /* less than it has where it had guesses */
+        uint32_t missing = needed > q->page_count ? needed - q->page_count : 0;
         while (i < s->running_count && !take_pages(s, missing, q->pages + q->page_count))
             preempt_last(s);
         if (i < s->running_count)
@@ -439,16 +441,56 @@ static bool next_page_is_coming(const scheduler *s, const plan *p, const sequenc
     return false;
 }
 
+static void put_prompts(scheduler *s, plan *out)
+{
+    uint32_t most = s->limits.max_tokens;
+    for (uint32_t i = 0; i < out->count && s->limits.mixed_tokens; i++) {
+        const sequence *q = out->entries[i].sequence;
+        if (q->token_count > q->prompt_count && s->limits.mixed_tokens < most - out->token_count)
+            most = out->token_count + s->limits.mixed_tokens;
+    }
+    for (uint32_t i = 0; i < s->running_count && out->token_count < most; i++) {
+        uint32_t remaining = sequence_remaining(s->running[i]), left = most - out->token_count;
+        if (remaining > 1 && !next_page_is_coming(s, out, s->running[i]))
+            put_entry(out, s->running[i], remaining < left ? remaining : left);
+    }
+}
+
+/* How many tokens more the pages of `q` can hold, after one more page is taken if that leaves one for each who runs. */
+static uint32_t room_in_pages(scheduler *s, sequence *q, uint32_t wanted)
+{
+    if (scheduler_pages_for(s, q->token_count + wanted) > q->page_count && pages_at_hand(s) > s->running_count &&
+        take_pages(s, 1, q->pages + q->page_count))
+        q->page_count++;
+    uint32_t room = q->page_count * s->limits.page_tokens - q->token_count;
+    return room < wanted ? room : wanted;
+}
+
+static void put_guesses(scheduler *s, plan *out)
+{
+    uint32_t most = s->limits.max_drafts + 1 < s->limits.max_tokens ? s->limits.max_drafts + 1 : s->limits.max_tokens;
+    for (uint32_t i = 0; i < out->count && out->token_count < most; i++) {
+        plan_entry *e = &out->entries[i];
+        sequence *q = e->sequence;
+        uint32_t share = (most - out->token_count) / (out->count - i), left = q->token_limit - q->token_count;
+        if (e->count != 1 || !e->row || left < 2)
+            continue;
+        share = room_in_pages(s, q, share < left - 1 ? share : left - 1);
+        e->drafts = share ? draft_propose(&q->draft, q->tokens, q->token_count, share) : 0;
+        e->count += e->drafts;
+        out->token_count += e->drafts;
+        out->row_count += e->drafts;
+    }
+}
+
 static void compose(scheduler *s, plan *out)
 {
     for (uint32_t i = 0; i < s->running_count; i++)
         if (sequence_remaining(s->running[i]) == 1)
             put_entry(out, s->running[i], 1);
-    for (uint32_t i = 0; i < s->running_count && out->token_count < s->limits.max_tokens; i++) {
-        uint32_t remaining = sequence_remaining(s->running[i]), left = s->limits.max_tokens - out->token_count;
-        if (remaining > 1 && !next_page_is_coming(s, out, s->running[i]))
-            put_entry(out, s->running[i], remaining < left ? remaining : left);
-    }
+    put_prompts(s, out);
+    if (s->limits.max_drafts)
+        put_guesses(s, out);
 }
 
 void scheduler_plan(scheduler *s, uint64_t now, plan *out)
@@ -462,26 +504,37 @@ void scheduler_plan(scheduler *s, uint64_t now, plan *out)
 
 /* --- commit ----------------------------------------------------------------------------------------------------------- */
 
+/* What the step has computed is computed, but for guesses that were wrong: their K and V are written over later. */
+static void take_result(scheduler *s, const plan_entry *e)
+{
+    sequence *q = e->sequence;
+    drop_copy(s, q);
+    q->computed += e->count - e->drafts + e->accepted;
+    register_pages(s, q);
+    if (e->drafts)
+        draft_note(&q->draft, e->drafts, e->accepted);
+    s->drafted += e->drafts;
+    s->accepted += e->accepted;
+    if (!e->row || e->over)
+        return;
+    q->token_count += e->accepted;
+    q->tokens[q->token_count++] = e->token;
+}
+
 sequence *scheduler_commit(scheduler *s, const plan *done)
 {
     sequence *ended = NULL;
     for (uint32_t i = 0; i < done->count; i++) {
         const plan_entry *e = &done->entries[i];
-        sequence *q = e->sequence;
-        if (!e->failed) {
-            drop_copy(s, q);
-            q->computed += e->count;
-            register_pages(s, q);
-        }
-        if (e->over) {
-            uint32_t place = 0;
-            while (s->running[place] != q)
-                place++;
-            stop_running(s, place);
-            push_ended(&ended, q, SEQUENCE_CAUSE_NONE);
-        } else if (!e->failed && e->row) {
-            q->tokens[q->token_count++] = e->token;
-        }
+        if (!e->failed)
+            take_result(s, e);
+        if (!e->over)
+            continue;
+        uint32_t place = 0;
+        while (s->running[place] != e->sequence)
+            place++;
+        stop_running(s, place);
+        push_ended(&ended, e->sequence, SEQUENCE_CAUSE_NONE);
     }
     return ended;
 }
@@ -528,7 +581,7 @@ scheduler_counts scheduler_count(const scheduler *s)
     return (scheduler_counts){.running = s->running_count, .waiting = s->waiting_count,
                               .pages_used = total - pages_at_hand(s), .pages_total = total,
                               .pages_cached = prefix_idle(s->prefix), .preemptions = s->preemptions,
-                              .hit_tokens = s->hit_tokens};
+                              .hit_tokens = s->hit_tokens, .drafted = s->drafted, .accepted = s->accepted};
 }
 
 uint32_t scheduler_page_references(const scheduler *s, int32_t page)

@@ -5,7 +5,8 @@
  *
  * A round is plan, then the backend's step, then commit:
  *   plan    ends what was cancelled or is late; gives running sequences the page that their next token needs; admits
- *           waiting ones; writes down the step: first every sequence with one token to go, then chunks of prompts.
+ *           waiting ones; writes down the step: first every sequence with one token to go, then chunks of prompts, then
+ *           guesses of what comes behind the single tokens.
  *   commit  takes the step's result, entry by entry: the token that was sampled, or that the sequence is over; and registers
  *           the pages that are complete.
  * Between them sequences may be added, and removed while they wait; a plan never names a waiting sequence.
@@ -17,12 +18,16 @@
  * page that is registered already takes that one and gives its own back. Pages that only the cache holds are as good as
  * free: the oldest are evicted before anyone is preempted or waits.
  *
+ * Guesses (draft.h). A plan with guesses has at most 1 + max_drafts tokens in all: one sequence alone gets as many, several
+ *   fewer each, and a step that is busy with others or with prompts none. They never cost anybody a page or a place.
+ *
  * Invariants:
  *   C1  Sequences run and wait in order of urgency: priority, then arrival. Nobody is admitted before a more urgent one.
  *   C2  No more sequences run than a step may have tokens, so a step holds one token of each: a sequence that has one
  *       token to go is in every plan, however long other prompts are, and the most urgent prompt moves in each, or its next
  *       page is computed in it.
- *   C3  A plan stays within max_tokens and max_sequences.
+ *   C3  A plan stays within max_tokens, max_sequences and max_rows. Where somebody is in the middle of an answer, prompts
+ *       get at most mixed_tokens of it, so that the next token is not long in coming.
  *   C4  Admission takes pages for all tokens known by then and leaves one page, free or idle, for each sequence that runs.
  *   C5  Who needs a page and finds none preempts the least urgent sequence that runs, which may be itself. Admission
  *       preempts strictly lower priorities only, and only if that makes enough room. So the most urgent sequence is never
@@ -37,6 +42,8 @@
 
 typedef struct scheduler_limits {
     uint32_t max_sequences, max_tokens; /* of one step */
+    uint32_t mixed_tokens;              /* of prompts, in a step with answers; 0: no such limit */
+    uint32_t max_drafts;                /* guesses; a step then has up to max(max_sequences, 1 + max_drafts) rows */
     uint32_t page_tokens, page_count;
     uint32_t queue_limit;               /* sequences beyond max_sequences that may be here at once */
     bool share_prefixes;                /* keep a prefix cache */
@@ -46,12 +53,14 @@ typedef struct scheduler_limits {
 typedef struct plan_entry {
     sequence *sequence;
     uint32_t start, count; /* tokens start … start + count - 1 */
-    bool row;              /* the last of them wants output */
+    uint32_t drafts;       /* the last so many of them are guesses; only with `row` */
+    bool row;              /* the last of them wants output, and so do the `drafts` before it */
     int32_t copy_from, copy_to; /* pages: what is to be copied before the step; -1 is nothing */
     /* Filled before commit: */
     bool failed;           /* the step did not run for this entry: nothing was computed */
     bool over;             /* the sequence ends here */
-    int32_t token;         /* with row and neither of the above: the token that was sampled */
+    uint32_t accepted;     /* guesses that were sampled, up to the first that was not */
+    int32_t token;         /* with row and neither failed nor over: the token that was sampled behind these */
 } plan_entry;
 
 typedef struct plan {
@@ -63,6 +72,7 @@ typedef struct plan {
 typedef struct scheduler_counts {
     uint32_t running, waiting, pages_used, pages_total; /* used: held by sequences */
     uint32_t pages_cached;                              /* registered and held by none */
+    uint64_t drafted, accepted;                         /* guesses */
     uint64_t preemptions, hit_tokens;                   /* hits: tokens that were found instead of computed */
 } scheduler_counts;
 

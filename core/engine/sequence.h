@@ -9,6 +9,7 @@
  *
  * Invariants:
  *   S1  prompt_count <= token_count <= token_limit; tokens[] holds the prompt and then what was sampled, and never changes.
+ *       Behind token_count there may be guesses (draft.h), which no page is registered for.
  *   S2  computed < token_count while WAITING or RUNNING: the last token's row is what the next token is sampled from.
  *   S3  computed = 0, page_count = 0, registered = 0 and copy_from = -1 unless RUNNING.
  *   S4  While RUNNING the pages cover tokens 0 … token_count - 1 at the time of admission, and every computed token.
@@ -19,6 +20,8 @@
  * The scheduler changes everything here but `cancelled`, which any thread may set. */
 #ifndef BACKPLANE_ENGINE_SEQUENCE_H
 #define BACKPLANE_ENGINE_SEQUENCE_H
+
+#include "engine/draft.h"
 
 #include <stdatomic.h>
 #include <stdbool.h>
@@ -48,6 +51,7 @@ struct sequence {
     int32_t *pages;       /* room for every page of token_limit tokens, the owner's */
     uint32_t page_count, registered;
     int32_t copy_from;    /* before its first step: the page whose K and V pages[registered] begins with; -1 is none */
+    draft draft;
     const char *salt;     /* prefixes are shared under one salt only; NULL is the empty one; the owner's */
 
     sequence *next;       /* of the waiting, or of a list of ended sequences */

@@ -69,8 +69,8 @@ static bp_batch build_batch(step *s, const plan_entry *entries, uint32_t count)
             s->tokens[b.token_count] = q->tokens[e->start + t];
             s->positions[b.token_count++] = (int32_t)(e->start + t);
         }
-        if (e->row)
-            s->rows[b.row_count++] = (int32_t)(b.token_count - 1);
+        for (uint32_t row = e->row ? e->drafts + 1 : 0; row > 0; row--)
+            s->rows[b.row_count++] = (int32_t)(b.token_count - row);
     }
     s->first[count] = (int32_t)b.token_count;
     return b;
@@ -100,16 +100,28 @@ static bp_status run_batch(step *s, const bp_batch *batch, bp_error *error)
     return status;
 }
 
+/* Samples from the entry's rows in turn, for as long as the guess behind each is what was sampled from it. */
+static void accept_entry(step *s, plan_entry *e, const float *row, uint64_t now)
+{
+    const sequence *q = e->sequence;
+    for (;; row += s->loaded->output_width) {
+        uint32_t position = q->token_count + e->accepted;
+        e->over = !request_accept(request_of(e->sequence), row, position, now, &e->token);
+        if (e->over || e->accepted == e->drafts || q->tokens[position] != e->token)
+            return;
+        e->accepted++;
+    }
+}
+
 static void accept_rows(step *s, plan_entry *entries, uint32_t count)
 {
     uint64_t now = clock_now();
     const float *row = s->output;
     for (uint32_t i = 0; i < count; i++) {
-        plan_entry *e = &entries[i];
-        if (!e->row)
+        if (!entries[i].row)
             continue;
-        e->over = !request_accept(request_of(e->sequence), row, now, &e->token);
-        row += s->loaded->output_width;
+        accept_entry(s, &entries[i], row, now);
+        row += (size_t)(entries[i].drafts + 1) * s->loaded->output_width;
     }
 }
 

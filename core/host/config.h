@@ -43,6 +43,8 @@ typedef struct config_model {
     int32_t load;              /* CONFIG_LOAD_… */
     int64_t max_batch;         /* sequences of one step */
     int64_t max_step_tokens;   /* tokens of one step */
+    int64_t mixed_step_tokens; /* tokens of prompts in a step that also continues answers */
+    int64_t drafts;            /* tokens that a step may guess ahead; 0: none */
     int32_t page_size;         /* as written; page_tokens is the number */
     uint32_t page_tokens;
     int64_t kv_tokens;         /* tokens that all sequences together may cache; CONFIG_AUTO: kv_memory's, or the engine's own */

@@ -63,7 +63,8 @@ typedef struct question {
     bp_logit_bias bias[2];
 } question;
 
-/* Of every kind: short and long, greedy and drawn, with and without penalties, stop strings, log-probabilities. */
+/* Of every kind: short and long, greedy and drawn, with and without penalties, stop strings, log-probabilities; and answers of
+ * two letters, which can be guessed ahead. */
 static void make_questions(rig *g, question *out)
 {
     static const char *const stops[] = {"e", "q ", "zz", "\xc3\xa9", "the end", "ab"};
@@ -99,6 +100,15 @@ static void make_questions(rig *g, question *out)
             q->bias[0] = (bp_logit_bias){.token = 'x', .bias = 3.0f};
             r->sampling.logit_bias = q->bias;
             r->sampling.logit_bias_count = 1;
+        }
+        if (i % 4 == 3) {
+            q->bias[0] = (bp_logit_bias){.token = 'x', .bias = 40.0f};
+            q->bias[1] = (bp_logit_bias){.token = 'y', .bias = 40.0f};
+            r->sampling.logit_bias = q->bias;
+            r->sampling.logit_bias_count = 2;
+            r->sampling.logprobs = 4;
+            r->token_count = 1 + r->token_count % 40;
+            r->max_tokens = 100;
         }
     }
 }
@@ -279,6 +289,25 @@ static void split_steps_do_not_change_answers(void **state)
     assert_int_equal(g.device.widest, 12);
     assert_int_equal(stats_of(&g).failed, 0);
     close_rig(&g);
+}
+
+static void guesses_do_not_change_answers(void **state)
+{
+    (void)state;
+    static const uint32_t drafts[] = {1, 4, 20};
+    for (uint32_t i = 0; i < sizeof drafts / sizeof *drafts; i++) {
+        rig g;
+        open_able_rig(&g, (engine_model){.queue_limit = REQUESTS, .max_batch = 3, .drafts = drafts[i], .page_tokens = 16}, BP_CAP_COPY);
+        check_together(&g);
+        bp_model_stats s = stats_of(&g);
+        print_message("%llu guessed, %llu right\n", (unsigned long long)s.drafted_tokens, (unsigned long long)s.accepted_tokens);
+        if (drafts[i] < 3) /* three answers at a time leave no room */
+            assert_in_range(s.drafted_tokens, 0, 100);
+        else
+            assert_true(s.accepted_tokens > 100 && s.drafted_tokens > s.accepted_tokens + 50);
+        assert_in_range(g.device.largest, 1, 512);
+        close_rig(&g);
+    }
 }
 
 /* --- prefixes ------------------------------------------------------------------------------------------------------------- */
@@ -606,6 +635,7 @@ int main(void)
         cmocka_unit_test(chunks_do_not_change_answers),
         cmocka_unit_test(preemption_does_not_change_answers),
         cmocka_unit_test(split_steps_do_not_change_answers),
+        cmocka_unit_test(guesses_do_not_change_answers),
         cmocka_unit_test(prefixes_are_found_at_every_length),
         cmocka_unit_test(prefixes_are_not_kept_unless_asked),
         cmocka_unit_test(the_next_turn_finds_the_last_answer),

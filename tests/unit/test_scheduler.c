@@ -21,7 +21,7 @@ typedef struct happened {
     uint64_t steps, chunks, mixed, full_steps, admitted, waited_for_pages, waited_for_places, preempted, preempted_by_priority,
         preempted_in_prefill, recomputed, expired_waiting, expired_running, cancelled_waiting, cancelled_running, removed, failed,
         again, ended_early, ended_full, refused_queue, hits, hits_in_prefill, hits_of_preempted, copies, twins, merged, evicted,
-        shared, alike_under_other_salt;
+        shared, alike_under_other_salt, drafted, accepted, all_accepted, none_accepted, drafts_shared, ended_in_draft, held_back;
 } happened;
 
 typedef struct request {
@@ -66,9 +66,10 @@ static void mix(uint64_t *hash, uint64_t value)
 
 /* --- the model that is played --------------------------------------------------------------------------------------------- */
 
-static int32_t next_token(uint64_t hash)
+/* Mostly what followed the last token before, so that it can be guessed. */
+static int32_t next_token(uint64_t hash, int32_t last)
 {
-    return (int32_t)((hash >> 11) % 1000);
+    return (hash >> 40) % 5 ? 40 + (last * 5 + 11) % 24 : (int32_t)((hash >> 11) % 1000);
 }
 
 /* What a prompt becomes when nothing else happens. */
@@ -81,7 +82,7 @@ static uint32_t answer_alone(const request *r, int32_t *out)
         mix(&hash, (uint64_t)out[i]);
     uint32_t count = q->prompt_count;
     while (count < q->token_limit) {
-        int32_t token = next_token(hash);
+        int32_t token = next_token(hash, out[count - 1]);
         if (token % 32 == END_TOKEN)
             break;
         out[count++] = token;
@@ -111,12 +112,21 @@ static void compute(trace *t, plan_entry *e)
     if (!e->row)
         return;
     uint64_t hash = 1;
-    for (uint32_t i = 0; i < q->token_count; i++) {
+    for (uint32_t i = 0; i < q->token_count + e->drafts; i++) {
         const slot *at = slot_of(t, q, i);
         assert_true(at->position == i && at->salt == r->salt);
         mix(&hash, (uint64_t)at->token);
+        if (i + 1 < q->token_count)
+            continue;
+        e->token = next_token(hash, at->token);
+        if (e->token % 32 == END_TOKEN || e->accepted == e->drafts || q->tokens[i + 1] != e->token)
+            break;
+        e->accepted++;
     }
-    e->token = next_token(hash);
+    t->seen->drafted += e->drafts;
+    t->seen->accepted += e->accepted;
+    t->seen->all_accepted += e->drafts && e->accepted == e->drafts;
+    t->seen->none_accepted += e->drafts && e->accepted == 0;
 }
 
 /* --- promises of a plan --------------------------------------------------------------------------------------------------- */
@@ -182,7 +192,7 @@ static bool page_is_coming(const trace *t, const plan *p, const sequence *q)
 static void check_entries(trace *t, const plan *p)
 {
     scheduler_counts counts = scheduler_count(t->scheduler);
-    uint32_t tokens = 0, rows = 0, decodes = 0, prompts = 0, single = 0;
+    uint32_t tokens = 0, rows = 0, decodes = 0, prompts = 0, single = 0, drafts = 0, drafters = 0, answers = 0, of_prompts = 0;
     assert_true(p->count <= places(t) && counts.running <= places(t));
     for (uint32_t i = 0; i < p->count; i++) {
         const plan_entry *e = &p->entries[i];
@@ -191,9 +201,11 @@ static void check_entries(trace *t, const plan *p)
         assert_false(atomic_load(&q->cancelled));
         assert_true(!q->deadline || q->deadline > t->now);
         assert_int_equal(e->start, q->computed);
-        assert_true(e->count > 0 && e->start + e->count <= q->token_count);
-        assert_int_equal(e->row, e->start + e->count == q->token_count);
-        assert_false(e->failed || e->over);
+        assert_true(e->count > e->drafts && e->start + e->count <= q->token_count + e->drafts);
+        assert_true(e->start + e->count < q->token_limit || e->drafts == 0);
+        assert_true(scheduler_pages_for(t->scheduler, e->start + e->count) <= q->page_count);
+        assert_int_equal(e->row, e->start + e->count == q->token_count + e->drafts);
+        assert_false(e->failed || e->over || e->accepted);
         assert_int_equal(e->copy_from, q->copy_from);
         assert_true(e->copy_from < 0 || e->copy_to == q->pages[e->start / t->limits.page_tokens]);
         t->seen->copies += e->copy_from >= 0;
@@ -201,13 +213,23 @@ static void check_entries(trace *t, const plan *p)
         for (uint32_t j = 0; j < i; j++)
             assert_ptr_not_equal(p->entries[j].sequence, q);
         tokens += e->count;
-        rows += e->row;
+        rows += e->row + e->drafts;
+        drafts += e->drafts;
+        drafters += e->drafts > 0;
         single += sequence_remaining(q) == 1;
         decodes += e->count == 1 && e->start >= q->prompt_count;
-        prompts += e->count > 1;
+        prompts += e->count - e->drafts > 1;
+        answers += sequence_remaining(q) == 1 && q->token_count > q->prompt_count;
+        of_prompts += sequence_remaining(q) == 1 ? 0 : e->count;
         t->seen->chunks += !e->row;
-        t->seen->recomputed += e->count > 1 && e->start + e->count > q->prompt_count;
+        t->seen->recomputed += e->count - e->drafts > 1 && e->start + e->count > q->prompt_count;
     }
+    assert_true(drafts == 0 || tokens <= 1 + t->limits.max_drafts);
+    assert_true(rows <= (1 + t->limits.max_drafts > places(t) ? 1 + t->limits.max_drafts : places(t)));
+    bool mixed = answers && t->limits.mixed_tokens;
+    assert_true(!mixed || of_prompts <= t->limits.mixed_tokens);
+    t->seen->held_back += mixed && of_prompts == t->limits.mixed_tokens && tokens < t->limits.max_tokens;
+    t->seen->drafts_shared += drafters > 1;
     assert_int_equal(tokens, p->token_count);
     assert_int_equal(rows, p->row_count);
     assert_true(tokens <= t->limits.max_tokens);
@@ -220,7 +242,7 @@ static void check_entries(trace *t, const plan *p)
         uint32_t planned = 0;
         for (uint32_t j = 0; j < p->count; j++)
             if (p->entries[j].sequence == q)
-                planned = p->entries[j].count;
+                planned = p->entries[j].count - p->entries[j].drafts;
         single -= sequence_remaining(q) == 1;
         if (sequence_remaining(q) == 1)
             assert_int_equal(planned, 1);
@@ -231,7 +253,7 @@ static void check_entries(trace *t, const plan *p)
         gap = gap || (planned < sequence_remaining(q) && (planned || !page_is_coming(t, p, q)));
     }
     assert_int_equal(single, 0);
-    assert_true(!gap || tokens == t->limits.max_tokens);
+    assert_true(!gap || tokens == t->limits.max_tokens || (mixed && of_prompts == t->limits.mixed_tokens));
     assert_true(p->count > 0 || scheduler_idle(t->scheduler));
 }
 
@@ -373,13 +395,15 @@ static void run_entry(trace *t, plan_entry *e)
     compute(t, e);
     if (!e->row)
         return;
-    bool last = q->token_count + 1 == q->token_limit, end = e->token % 32 == END_TOKEN;
+    uint32_t count = q->token_count + e->accepted;
+    bool last = count + 1 == q->token_limit, end = e->token % 32 == END_TOKEN;
     if (!end)
-        q->tokens[q->token_count] = e->token; /* as an owner may, who keeps the last token too */
+        q->tokens[count] = e->token; /* as an owner may, who keeps the last token too */
     e->over = r->over = end || last;
     t->seen->ended_early += end;
     t->seen->ended_full += !end && last;
-    r->deepest = q->token_count + !end;
+    t->seen->ended_in_draft += e->over && e->accepted;
+    r->deepest = count + !end;
 }
 
 static void round_of(trace *t)
@@ -451,6 +475,8 @@ static uint64_t run_trace(uint64_t seed, happened *seen)
     t->seen = seen;
     t->limits = (scheduler_limits){.max_sequences = 1 + roll(t, 8), .max_tokens = 1 + roll(t, 24), .page_tokens = 1 + roll(t, 6),
                                    .queue_limit = roll(t, 12), .share_prefixes = roll(t, 4), .copy_pages = roll(t, 4)};
+    t->limits.max_drafts = roll(t, 2) * roll(t, 8);
+    t->limits.mixed_tokens = roll(t, 2) * roll(t, 8);
     t->limits.page_count = (8 + t->limits.page_tokens) / t->limits.page_tokens + roll(t, 24);
     t->target = 4 + roll(t, MAX_REQUESTS - 4);
     t->memory = malloc(t->limits.page_count * t->limits.page_tokens * sizeof *t->memory);
@@ -486,7 +512,8 @@ static void traces_keep_every_promise(void **state)
     SHOW(expired_waiting); SHOW(expired_running); SHOW(cancelled_waiting); SHOW(cancelled_running); SHOW(removed);
     SHOW(failed); SHOW(again); SHOW(ended_early); SHOW(ended_full); SHOW(refused_queue);
     SHOW(hits); SHOW(hits_in_prefill); SHOW(hits_of_preempted); SHOW(copies); SHOW(twins); SHOW(merged); SHOW(evicted);
-    SHOW(shared); SHOW(alike_under_other_salt);
+    SHOW(shared); SHOW(alike_under_other_salt); SHOW(drafted); SHOW(accepted); SHOW(all_accepted); SHOW(none_accepted);
+    SHOW(drafts_shared); SHOW(ended_in_draft); SHOW(held_back);
 #undef SHOW
 }
 

@@ -97,7 +97,8 @@ typedef struct bp_usage {
     uint32_t cached_tokens; /* of the prompt, found in the prefix cache instead of computed */
     uint32_t preemptions;
     uint64_t queued_ns, prefill_ns, decode_ns; /* prefill ends with the first token */
-    uint64_t reserved[4];
+    uint32_t drafted_tokens, accepted_tokens;  /* guessed ahead, and of these the ones that were right */
+    uint64_t reserved[3];
 } bp_usage;
 
 /* Pointers stay valid until the next call of next() or release() on the stream. */
@@ -129,6 +130,7 @@ typedef struct bp_model_stats {
     uint32_t pages_used, pages_total, pages_cached; /* held by requests; in all; kept for prefixes alone, and as good as free */
     uint64_t requests, failed, prompt_tokens, completion_tokens, steps, preemptions;
     uint64_t prefix_hit_tokens; /* tokens of prompts, or of preempted answers, that were found in the prefix cache */
+    uint64_t drafted_tokens, accepted_tokens; /* guessed ahead, and of these the ones that were right */
 } bp_model_stats;
 
 /* fraction 0 … 1 and what is being done; called from the loading thread. */
