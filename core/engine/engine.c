@@ -2,6 +2,7 @@
 
 #include "base/error.h"
 #include "base/log.h"
+#include "engine/embed.h"
 #include "engine/models.h"
 #include "engine/prompt.h"
 #include "engine/request.h"
@@ -129,7 +130,8 @@ static bp_status submit_reserved(model_entry *m, const bp_request *request, uint
 {
     token_list prompt = {0};
     bp_stream *r = NULL;
-    bp_status status = prompt_encode(m->loaded, request, &prompt, error);
+    bool embeds = request->task == BP_TASK_EMBED;
+    bp_status status = (embeds ? embed_encode : prompt_encode)(m->loaded, request, &prompt, error);
     if (status == BP_OK)
         status = request_new(m->loaded, request, &prompt, now, &r, error);
     token_list_free(&prompt);
@@ -155,6 +157,8 @@ static bp_status submit(bp_engine *engine, const bp_request *from, bp_stream **o
         status = models_find(engine, request.model, &m, error);
     if (status == BP_OK)
         status = models_ready(engine, m, false, NULL, NULL, error);
+    if (status == BP_OK)
+        status = embed_check(m->loaded, &request, error);
     if (status == BP_OK)
         status = lane_reserve(m->lane, error); /* before the work of reading the prompt */
     return status == BP_OK ? submit_reserved(m, &request, now, out, error) : status;

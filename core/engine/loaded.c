@@ -69,7 +69,7 @@ static bp_status build_template(loaded *l, bp_error *error)
 }
 
 /* How many tokens all sequences together may have cached. */
-static uint64_t cache_tokens(const loaded *l, uint32_t context, uint32_t max_batch)
+static uint64_t cache_tokens(const loaded *l, uint32_t context, uint32_t max_batch, uint32_t step, uint32_t page)
 {
     const engine_model *c = l->config;
     if (c->kv_tokens)
@@ -77,6 +77,8 @@ static uint64_t cache_tokens(const loaded *l, uint32_t context, uint32_t max_bat
     uint64_t each = model_kv_bytes_per_token(l->file, c->kv_dtype);
     if (c->kv_memory && each)
         return c->kv_memory / each;
+    if (l->embedder) /* what a step reads and what is admitted for the next, with a page that is not full for each */
+        return 2 * (uint64_t)step + context + (uint64_t)2 * max_batch * page;
     return (uint64_t)context * (max_batch < ENGINE_KV_CONTEXTS ? max_batch : ENGINE_KV_CONTEXTS);
 }
 
@@ -89,9 +91,11 @@ static bp_status plan_limits(loaded *l, bp_error *error)
     uint32_t page = or_default(c->page_tokens, ENGINE_PAGE_TOKENS);
     if (page < 16 || page > 256 || page % 16 != 0 || 256 % page != 0)
         return error_set(error, BP_EINVAL, "pages of %u tokens are not possible; 16, 32, 64, 128 and 256 are", page);
+    if (l->embedder && step < context)
+        step = context; /* a text comes in one step */
     if (batch > step)
         batch = step;
-    uint64_t tokens = cache_tokens(l, context, batch), count = tokens / page + (tokens % page != 0);
+    uint64_t tokens = cache_tokens(l, context, batch, step, page), count = tokens / page + (tokens % page != 0);
     if (context < 2 || count == 0 || count > INT32_MAX)
         return error_set(error, BP_EINVAL, "a context of %u tokens with a cache of %llu is not possible", context,
                          (unsigned long long)tokens);
@@ -150,7 +154,8 @@ static bp_status check_program(loaded *l, bp_error *error)
     const bp_program *program = model_program(l->file);
     l->vocab_size = program->vocab_size;
     l->output_width = program->output_width;
-    if (program->vocab_size == 0 || program->output_width != program->vocab_size)
+    l->embedder = program->op_count && program->ops[program->op_count - 1].kind == BP_OP_POOL;
+    if (!l->embedder && (program->vocab_size == 0 || program->output_width != program->vocab_size))
         return error_set(error, BP_EUNSUPPORTED, "%s is no decoder: it gives %u numbers a row for %u tokens", l->config->file,
                          program->output_width, program->vocab_size);
     return BP_OK;

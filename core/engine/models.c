@@ -132,6 +132,8 @@ static void describe_loaded(const loaded *l, bp_model_info *out)
     out->layers = shape->layers;
     out->width = shape->width;
     out->has_chat_template = l->chat != NULL;
+    out->task = l->embedder ? BP_TASK_EMBED : BP_TASK_GENERATE;
+    out->embedding_width = l->embedder ? l->output_width : 0;
 }
 
 void models_describe(bp_engine *engine, model_entry *m, bp_model_info *out)

@@ -215,7 +215,7 @@ static bp_status encode_text(const loaded *l, const bp_request *request, token_l
         return error_set(error, BP_EINVAL, "the request has no text");
     unsigned flags = request->flags & BP_REQUEST_PARSE_SPECIAL ? TOKENIZER_SPECIAL : 0;
     if (!(request->flags & BP_REQUEST_NO_BOS))
-        flags |= TOKENIZER_BOS;
+        flags |= l->embedder ? TOKENIZER_BOS | TOKENIZER_EOS : TOKENIZER_BOS;
     return tokenizer_encode(l->tokenizer, request->text ? request->text : "", (size_t)request->text_bytes, NULL, flags, out,
                             error);
 }
@@ -241,7 +241,7 @@ bp_status prompt_encode(const loaded *l, const bp_request *request, token_list *
     case BP_INPUT_TEXT: return encode_text(l, request, out, error);
     case BP_INPUT_TOKENS:
         /* Before the copy: a list that cannot fit is not worth its memory. */
-        if (request->token_count >= l->context)
+        if (request->token_count + !l->embedder > l->context && !(request->flags & BP_REQUEST_TRUNCATE))
             return error_set(error, BP_ELIMIT,
                              "the prompt has %llu tokens and the context of model \"%s\" is %u: it must be shorter",
                              (unsigned long long)request->token_count, l->config->name, l->context);

@@ -8,7 +8,8 @@
 
 enum { MAX_STOP_TOKENS = 1024 };
 #define ALL_FLAGS                                                                                                       \
-    (BP_REQUEST_PARSE_SPECIAL | BP_REQUEST_NO_BOS | BP_REQUEST_IGNORE_EOS | BP_REQUEST_EMIT_SPECIAL | BP_REQUEST_CONTINUE)
+    (BP_REQUEST_PARSE_SPECIAL | BP_REQUEST_NO_BOS | BP_REQUEST_IGNORE_EOS | BP_REQUEST_EMIT_SPECIAL | BP_REQUEST_CONTINUE | \
+     BP_REQUEST_TRUNCATE)
 
 bp_status request_check(const bp_request *request, bp_error *error)
 {
@@ -16,6 +17,10 @@ bp_status request_check(const bp_request *request, bp_error *error)
         return error_set(error, BP_EINVAL, "request flags 0x%x are not known", request->flags & ~(uint32_t)ALL_FLAGS);
     if (request->input > BP_INPUT_TOKENS)
         return error_set(error, BP_EINVAL, "input kind %u is not known", request->input);
+    if (request->task > BP_TASK_EMBED)
+        return error_set(error, BP_EINVAL, "task %u is not known", request->task);
+    if ((request->flags & BP_REQUEST_TRUNCATE) && request->task != BP_TASK_EMBED)
+        return error_set(error, BP_EINVAL, "only an input to embed can be truncated");
     if ((request->flags & BP_REQUEST_CONTINUE) && request->input != BP_INPUT_MESSAGES)
         return error_set(error, BP_EINVAL, "only messages can be continued");
     if (request->stop_count > BP_MAX_STOPS || (request->stop_count && !request->stop))
@@ -50,13 +55,13 @@ static bp_status size_sequence(bp_stream *r, const loaded *l, const bp_request *
 {
     if (prompt->count == 0)
         return error_set(error, BP_EINVAL, "the prompt is empty");
-    if (prompt->count >= l->context)
+    if (prompt->count + !l->embedder > l->context)
         return error_set(error, BP_ELIMIT, "the prompt has %zu tokens and the context of model \"%s\" is %u: it must be shorter",
                          prompt->count, l->config->name, l->context);
     sequence *q = &r->sequence;
     q->prompt_count = q->token_count = (uint32_t)prompt->count;
     uint32_t room = l->context - q->prompt_count;
-    r->answer_limit = request->max_tokens && request->max_tokens < room ? request->max_tokens : room;
+    r->answer_limit = l->embedder ? 0 : request->max_tokens && request->max_tokens < room ? request->max_tokens : room;
     q->token_limit = q->prompt_count + r->answer_limit;
     /* For the whole answer at once, so that the loop never allocates for a token: pages never touched cost nothing. */
     q->tokens = malloc(q->token_limit * sizeof *q->tokens);
@@ -85,6 +90,13 @@ static bp_status build_sampler(bp_stream *r, const loaded *l, const bp_request *
     for (uint32_t i = 0; status == BP_OK && i < r->sequence.prompt_count; i++)
         status = sampler_accept(r->sampler, r->sequence.tokens[i], error);
     return status;
+}
+
+static bp_status build_vector(bp_stream *r, const loaded *l, bp_error *error)
+{
+    r->vector_width = l->output_width;
+    r->vector = malloc(r->vector_width * sizeof *r->vector);
+    return r->vector ? BP_OK : error_set(error, BP_ENOMEM, "no memory for a vector of %u numbers", r->vector_width);
 }
 
 static bp_status build_events(bp_stream *r, const bp_request *request, bp_error *error)
@@ -120,7 +132,7 @@ bp_status request_new(const loaded *l, const bp_request *request, const token_li
     if (status == BP_OK)
         status = copy_salt(r, request, error);
     if (status == BP_OK)
-        status = build_sampler(r, l, request, error);
+        status = l->embedder ? build_vector(r, l, error) : build_sampler(r, l, request, error);
     if (status == BP_OK)
         status = build_events(r, request, error);
     if (status != BP_OK) {
@@ -143,6 +155,7 @@ void request_drop(bp_stream *r)
     answer_clear(&r->answer);
     stream_clear(&r->events);
     sampler_free(r->sampler);
+    free(r->vector);
     free(r->stop_tokens);
     free(r->salt);
     free(r->sequence.tokens);

@@ -35,6 +35,8 @@ struct bp_stream {
     char *salt; /* NULL or a copy */
     uint32_t stop_token_count;
     uint32_t answer_limit, generated; /* tokens */
+    float *vector;                    /* [vector_width] of a request for one, else NULL */
+    uint32_t vector_width;
     uint64_t submitted_at, first_token_at;
     request_outcome outcome;
 };

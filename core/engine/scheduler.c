@@ -451,7 +451,7 @@ static void put_prompts(scheduler *s, plan *out)
     }
     for (uint32_t i = 0; i < s->running_count && out->token_count < most; i++) {
         uint32_t remaining = sequence_remaining(s->running[i]), left = most - out->token_count;
-        if (remaining > 1 && !next_page_is_coming(s, out, s->running[i]))
+        if (s->limits.whole_prompts ? remaining <= left : remaining > 1 && !next_page_is_coming(s, out, s->running[i]))
             put_entry(out, s->running[i], remaining < left ? remaining : left);
     }
 }
@@ -485,7 +485,7 @@ static void put_guesses(scheduler *s, plan *out)
 
 static void compose(scheduler *s, plan *out)
 {
-    for (uint32_t i = 0; i < s->running_count; i++)
+    for (uint32_t i = 0; i < s->running_count && !s->limits.whole_prompts; i++)
         if (sequence_remaining(s->running[i]) == 1)
             put_entry(out, s->running[i], 1);
     put_prompts(s, out);

@@ -27,7 +27,8 @@
  *       token to go is in every plan, however long other prompts are, and the most urgent prompt moves in each, or its next
  *       page is computed in it.
  *   C3  A plan stays within max_tokens, max_sequences and max_rows. Where somebody is in the middle of an answer, prompts
- *       get at most mixed_tokens of it, so that the next token is not long in coming.
+ *       get at most mixed_tokens of it, so that the next token is not long in coming. With whole_prompts a prompt
+ *       is in a plan whole or not at all, and the most urgent one is, since max_tokens is enough for any.
  *   C4  Admission takes pages for all tokens known by then and leaves one page, free or idle, for each sequence that runs.
  *   C5  Who needs a page and finds none preempts the least urgent sequence that runs, which may be itself. Admission
  *       preempts strictly lower priorities only, and only if that makes enough room. So the most urgent sequence is never
@@ -47,6 +48,7 @@ typedef struct scheduler_limits {
     uint32_t page_tokens, page_count;
     uint32_t queue_limit;               /* sequences beyond max_sequences that may be here at once */
     bool share_prefixes;                /* keep a prefix cache */
+    bool whole_prompts;                 /* a prompt's tokens come in one step */
     bool copy_pages;                    /* entries may ask for copies; else hits are whole pages */
 } scheduler_limits;
 

@@ -2,7 +2,7 @@
 
 #include "base/error.h"
 #include "base/log.h"
-#include "engine/request.h"
+#include "engine/embed.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -120,7 +120,12 @@ static void accept_rows(step *s, plan_entry *entries, uint32_t count)
     for (uint32_t i = 0; i < count; i++) {
         if (!entries[i].row)
             continue;
-        accept_entry(s, &entries[i], row, now);
+        if (s->loaded->embedder) {
+            embed_give(request_of(entries[i].sequence), row, now);
+            entries[i].over = true;
+        } else {
+            accept_entry(s, &entries[i], row, now);
+        }
         row += (size_t)(entries[i].drafts + 1) * s->loaded->output_width;
     }
 }

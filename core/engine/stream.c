@@ -57,6 +57,8 @@ stream_slot *stream_stage(stream *s)
         slot->chosen = (bp_token_logprob){0};
         slot->top_count = slot->text_bytes = slot->prompt_tokens = 0;
         slot->text_end = slot->certain_at = 0;
+        slot->vector = NULL;
+        slot->vector_width = 0;
         buffer_clear(&slot->longer);
     }
     return slot;
@@ -153,7 +155,9 @@ static void give_slot(stream *s, bp_event *out)
                       .chosen = slot->chosen,
                       .top = slot->top_count ? slot->top : NULL,
                       .top_count = slot->top_count,
-                      .usage.prompt_tokens = slot->prompt_tokens};
+                      .usage.prompt_tokens = slot->prompt_tokens,
+                      .embedding = slot->vector,
+                      .embedding_width = slot->vector_width};
 }
 
 bp_status stream_next(stream *s, uint64_t timeout_ns, bp_event *out, bp_error *error)

@@ -24,12 +24,14 @@
 enum { STREAM_EVENTS = 512, STREAM_INLINE_TEXT = 48 };
 
 typedef struct stream_slot {
-    uint32_t kind, prompt_tokens;  /* START, TOKEN */
+    uint32_t kind, prompt_tokens;  /* START, TOKEN, EMBEDDING */
     bp_token_logprob chosen;
     bp_token_logprob *top;         /* [stream.tops] */
     uint32_t top_count, text_bytes;
     char text[STREAM_INLINE_TEXT]; /* where text_bytes fit, else `longer` */
     buffer longer;
+    const float *vector;           /* EMBEDDING; the request's */
+    uint32_t vector_width;
     uint64_t text_end, certain_at; /* the writer's own: see answer.h */
 } stream_slot;
 

@@ -5,6 +5,9 @@
  * order, or a slot that is another's, changes the answer or is counted as a violation. So the right answer is known without
  * an engine (fake_expect), and whatever the engine does to a batch must not change it.
  *
+ * The file "vectors" is an embedder's: the vector of a sequence is made of the same hash (fake_vector), and reading a part of
+ * one is a violation.
+ *
  * The functions of model/model.h are defined here, in place of those of the core: include this in one file of a test. Token
  * i < 256 is the byte i. Prompts may hold tokens that make the device misbehave.
  *
@@ -36,7 +39,7 @@ enum {
     FAKE_START, FAKE_END, /* <|im_start|>, <|im_end|> */
     FAKE_VOCABULARY
 };
-enum { FAKE_TRAINED = 2048, FAKE_MAX_ANSWER = 2048, FAKE_MAX_TEXT = 8192 };
+enum { FAKE_TRAINED = 2048, FAKE_MAX_ANSWER = 2048, FAKE_MAX_TEXT = 8192, FAKE_WIDTH = 3 };
 
 static const char fake_template[] = "{% for m in messages %}{{ '<|im_start|>' + m['role'] + '\\n' + m['content'] + '<|im_end|>' + '\\n' }}"
                                     "{% endfor %}{% if add_generation_prompt %}{{ '<|im_start|>assistant\\n' }}{% endif %}";
@@ -66,6 +69,12 @@ static inline float fake_logit(uint64_t hash, uint32_t id)
     return (id == FAKE_EOS || id == 0xc3 || id == 0xa9 ? 12.2f : 8.0f) * u;
 }
 
+static inline void fake_vector(uint64_t hash, float *out)
+{
+    for (uint32_t i = 0; i < FAKE_WIDTH; i++)
+        out[i] = (float)(fake_mix(hash + i) >> 40);
+}
+
 /* The answer to a prompt under greedy sampling, without an engine. Returns how many tokens, without the end's. */
 static inline uint32_t fake_expect(const int32_t *prompt, uint32_t count, uint32_t limit, bool ignore_eos, int32_t *out)
 {
@@ -91,12 +100,15 @@ static inline uint32_t fake_expect(const int32_t *prompt, uint32_t count, uint32
 typedef struct fake_file {
     const char *path;
     const char *chat_template;
+    bool embeds;
     atomic_uint fails;  /* how many times more opening it fails */
     atomic_uint opened; /* how many times it was opened with success */
     atomic_bool damaged;
 } fake_file;
 
-static fake_file fake_files[] = {{.path = "a", .chat_template = fake_template}, {.path = "b"}, {.path = "c"}};
+static fake_file fake_files[] = {{.path = "a", .chat_template = fake_template}, {.path = "b"}, {.path = "c"},
+                                 {.path = "vectors", .embeds = true}};
+static const bp_op fake_pool = {.kind = BP_OP_POOL};
 
 struct model_file {
     fake_file *file;
@@ -145,6 +157,11 @@ bp_status model_open(const char *path, const model_options *options, model_file 
     atomic_fetch_add(&file->opened, 1);
     m->program = (bp_program){.size = sizeof m->program, .family = "fake", .vocab_size = FAKE_VOCABULARY,
                               .output_width = FAKE_VOCABULARY, .max_context = FAKE_TRAINED};
+    if (file->embeds) {
+        m->program.ops = &fake_pool;
+        m->program.op_count = 1;
+        m->program.output_width = FAKE_WIDTH;
+    }
     m->shape = (model_shape){.layers = 1, .vocab_size = FAKE_VOCABULARY, .train_context = FAKE_TRAINED, .parameters = 7,
                              .architecture = "fake"};
     fake_spell(m);
@@ -218,6 +235,7 @@ struct bp_model {
     uint64_t *rows;   /* [max_rows] hashes */
     bool *nan;        /* [max_rows] */
     uint32_t row_count;
+    bool embeds;
 };
 
 static inline bp_status fake_supports(bp_device *d, const bp_program *program, bp_error *error)
@@ -240,7 +258,6 @@ static inline void fake_release(bp_model *m)
 static inline bp_status fake_compile(bp_device *d, const bp_program *program, const bp_limits *limits, bp_model **out,
                                      bp_error *error)
 {
-    (void)program;
     pthread_mutex_lock(&d->lock);
     d->at_compile++;
     pthread_cond_broadcast(&d->moved);
@@ -257,6 +274,7 @@ static inline bp_status fake_compile(bp_device *d, const bp_program *program, co
     m->device = d;
     d->models++;
     m->limits = *limits;
+    m->embeds = program->output_width == FAKE_WIDTH;
     m->slots = calloc((size_t)limits->page_count * limits->page_tokens, sizeof *m->slots);
     m->rows = calloc(limits->max_rows, sizeof *m->rows);
     m->nan = calloc(limits->max_rows, sizeof *m->nan);
@@ -330,6 +348,7 @@ static inline void fake_run_sequence(bp_model *m, const bp_batch *b, uint32_t s)
         }
     }
     m->device->chunks += !has_row;
+    m->device->violations += m->embeds && (!has_row || b->positions[begin] != 0);
 }
 
 static inline bool fake_holds(const bp_batch *b, int32_t token)
@@ -390,9 +409,13 @@ static inline bp_status fake_submit(bp_model *m, const bp_batch *b, bp_error *er
 
 static inline bp_status fake_wait(bp_model *m, float *out, uint64_t count, bp_error *error)
 {
-    if (count != (uint64_t)m->row_count * FAKE_VOCABULARY)
+    if (count != (uint64_t)m->row_count * (m->embeds ? FAKE_WIDTH : FAKE_VOCABULARY))
         return error_set(error, BP_EINTERNAL, "%llu numbers for %u rows", (unsigned long long)count, m->row_count);
-    for (uint32_t r = 0; r < m->row_count; r++)
+    for (uint32_t r = 0; m->embeds && r < m->row_count; r++) {
+        fake_vector(m->rows[r], out + (size_t)r * FAKE_WIDTH);
+        out[(size_t)r * FAKE_WIDTH] = m->nan[r] ? NAN : out[(size_t)r * FAKE_WIDTH];
+    }
+    for (uint32_t r = 0; !m->embeds && r < m->row_count; r++)
         for (uint32_t id = 0; id < FAKE_VOCABULARY; id++)
             *out++ = m->nan[r] ? NAN : fake_logit(m->rows[r], id);
     return BP_OK;

@@ -101,6 +101,7 @@ def minilm():
     tokenizer = tokenizers.Tokenizer.from_file(str(folder / "tokenizer.json"))
     tokenizer.no_padding()
     tokenizer.enable_truncation(256)
+    tokenizer.encode_special_tokens = True  # what a user writes stays text
     cases = []
     for text in texts():
         ids = tokenizer.encode(text).ids

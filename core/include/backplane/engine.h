@@ -56,8 +56,11 @@ enum {
     BP_REQUEST_NO_BOS = 1 << 1,        /* INPUT_TEXT: do not prepend what the model's file asks for */
     BP_REQUEST_IGNORE_EOS = 1 << 2,    /* end-of-text tokens do not end the answer */
     BP_REQUEST_EMIT_SPECIAL = 1 << 3,  /* special tokens appear in the text */
-    BP_REQUEST_CONTINUE = 1 << 4       /* INPUT_MESSAGES: continue the last assistant message, start no new one */
+    BP_REQUEST_CONTINUE = 1 << 4,      /* INPUT_MESSAGES: continue the last assistant message, start no new one */
+    BP_REQUEST_TRUNCATE = 1 << 5       /* TASK_EMBED: of an input over the context its beginning; else it is refused */
 };
+/* What is wanted: an answer, or one vector of the whole input. A model does one of them: bp_model_info.task. */
+enum { BP_TASK_GENERATE = 0, BP_TASK_EMBED = 1 };
 typedef struct bp_request {
     uint32_t size, flags;
     const char *model; /* a name from the configuration; NULL is the only one, or an error */
@@ -78,7 +81,9 @@ typedef struct bp_request {
     uint32_t stop_token_count;
     const int32_t *stop_tokens;
     const char *salt; /* a tenant's name: requests share cached prefixes only under one salt; NULL is "" */
-    uint64_t reserved[8]; /* new fields go here, so that `sampling` may grow at the end */
+    uint32_t task;    /* BP_TASK_…; EMBED takes text or tokens, and nothing of what shapes an answer matters */
+    uint32_t unused;
+    uint64_t reserved[7]; /* new fields go here, so that `sampling` may grow at the end */
     bp_sampling sampling; /* stays last */
 } bp_request;
 
@@ -89,7 +94,7 @@ typedef struct bp_token_logprob {
     uint32_t byte_count, reserved;
 } bp_token_logprob;
 
-enum { BP_EVENT_START = 1, BP_EVENT_TOKEN = 2, BP_EVENT_DONE = 3, BP_EVENT_ERROR = 4 };
+enum { BP_EVENT_START = 1, BP_EVENT_TOKEN = 2, BP_EVENT_DONE = 3, BP_EVENT_ERROR = 4, BP_EVENT_EMBEDDING = 5 };
 enum { BP_FINISH_STOP = 1, BP_FINISH_LENGTH = 2, BP_FINISH_CANCELLED = 3 };
 
 typedef struct bp_usage {
@@ -104,7 +109,7 @@ typedef struct bp_usage {
 /* Pointers stay valid until the next call of next() or release() on the stream. */
 typedef struct bp_event {
     uint32_t size;
-    uint32_t kind;    /* START: admitted, usage.prompt_tokens is known. TOKEN. DONE. ERROR. */
+    uint32_t kind;    /* START: admitted, usage.prompt_tokens is known. TOKEN or EMBEDDING. DONE. ERROR. */
     uint32_t finish;  /* DONE: BP_FINISH_… */
     uint32_t text_bytes;
     const char *text; /* TOKEN, DONE: text that became certain: whole UTF-8 characters, no part of a stop string */
@@ -113,6 +118,8 @@ typedef struct bp_event {
     uint32_t top_count, stop_index; /* DONE by a stop string: its index + 1, else 0 */
     bp_usage usage;                /* DONE, ERROR */
     bp_error error;                /* ERROR */
+    const float *embedding;        /* EMBEDDING */
+    uint32_t embedding_width, unused;
 } bp_event;
 
 enum { BP_MODEL_UNLOADED = 0, BP_MODEL_LOADING = 1, BP_MODEL_READY = 2, BP_MODEL_FAILED = 3 };
@@ -123,6 +130,8 @@ typedef struct bp_model_info {
     uint64_t parameters, file_bytes, weight_bytes, kv_bytes, workspace_bytes; /* weights and later: 0 unless READY */
     uint32_t context, train_context, vocab_size, layers, width;
     uint32_t has_chat_template;
+    uint32_t task;            /* BP_TASK_… that it does; 0 unless READY */
+    uint32_t embedding_width; /* TASK_EMBED: numbers of a vector */
 } bp_model_info;
 
 typedef struct bp_model_stats {

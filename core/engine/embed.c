@@ -1,0 +1,63 @@
+#include "engine/embed.h"
+
+#include "base/error.h"
+#include "engine/prompt.h"
+
+#include <math.h>
+#include <string.h>
+
+bp_status embed_check(const loaded *l, const bp_request *request, bp_error *error)
+{
+    const char *name = l->config->name;
+    if (request->task == BP_TASK_EMBED && !l->embedder)
+        return error_set(error, BP_EUNSUPPORTED, "model \"%s\" gives answers and no vectors", name);
+    if (request->task == BP_TASK_GENERATE && l->embedder)
+        return error_set(error, BP_EUNSUPPORTED, "model \"%s\" gives vectors of texts and no answers", name);
+    if (l->embedder && request->input == BP_INPUT_MESSAGES)
+        return error_set(error, BP_EINVAL, "model \"%s\" reads a text or tokens, not messages", name);
+    return BP_OK;
+}
+
+bp_status embed_encode(const loaded *l, const bp_request *request, token_list *out, bp_error *error)
+{
+    bp_status status = prompt_encode(l, request, out, error);
+    if (status != BP_OK || out->count <= l->context)
+        return status;
+    if (!(request->flags & BP_REQUEST_TRUNCATE))
+        return error_set(error, BP_ELIMIT, "the input has %zu tokens and the context of model \"%s\" is %u: it must be shorter",
+                         out->count, l->config->name, l->context);
+    /* The last token of a text is the one that ends it, however long it was. */
+    if (request->input == BP_INPUT_TEXT && !(request->flags & BP_REQUEST_NO_BOS))
+        out->ids[l->context - 1] = out->ids[out->count - 1];
+    out->count = l->context;
+    return BP_OK;
+}
+
+/* A vector that is not all numbers is no answer, and this request's trouble alone. */
+static bool is_finite(const bp_stream *r, const float *vector)
+{
+    for (uint32_t i = 0; i < r->vector_width; i++)
+        if (!isfinite(vector[i]))
+            return false;
+    return true;
+}
+
+void embed_give(bp_stream *r, const float *vector, uint64_t now)
+{
+    bp_error why = {0};
+    r->first_token_at = now;
+    if (!is_finite(r, vector)) {
+        error_set(&why, BP_EINTERNAL, "the model gave a vector with NaN or infinity");
+        request_fail(r, &why);
+    }
+    if (r->outcome.kind)
+        return;
+    memcpy(r->vector, vector, r->vector_width * sizeof *vector);
+    stream_slot *slot = stream_stage(&r->events); /* the second of a ring of two */
+    slot->kind = BP_EVENT_EMBEDDING;
+    slot->vector = r->vector;
+    slot->vector_width = r->vector_width;
+    stream_publish(&r->events, "", 0);
+    r->outcome.kind = BP_EVENT_DONE;
+    r->outcome.finish = BP_FINISH_STOP;
+}
