@@ -6,7 +6,7 @@ enum { OPTION_MODEL = SESSION_OPTION_COUNT };
 
 static const cli_option options[] = {
     SESSION_OPTIONS,
-    {.name = "model", .letter = 'm', .value = "MODEL", .help = "a GGUF file or, with --config, a model's name there"},
+    {.name = "model", .letter = 'm', .value = "MODEL", .help = "a GGUF file, a Hugging Face folder or, with --config, a model's name there"},
     {0}};
 
 /* Paths are the caller's, not the configuration's. */

@@ -13,7 +13,7 @@ const bp_option config_top_options[] = {
 };
 
 const bp_option config_model_options[] = {
-    {.name = "file", .type = BP_OPTION_PATH, .flags = BP_OPTION_REQUIRED, MODEL(file), .help = "The model's GGUF file."},
+    {.name = "file", .type = BP_OPTION_PATH, .flags = BP_OPTION_REQUIRED, MODEL(file), .help = "The model: a GGUF file, or a Hugging Face folder."},
     {.name = "backend", .type = BP_OPTION_STRING, MODEL(backend),
      .help = "The name under backends that runs it; not needed where there is one."},
     {.name = "context", .type = BP_OPTION_INT, .flags = BP_OPTION_AUTO, .fallback = "auto", .min = 16, .max = 1 << 24,

@@ -13,15 +13,19 @@ typedef struct job {
     const char *custom_id; /* NULL: none */
     openai_request body;
 
-    bp_stream *stream;
+    /* What the line asks the engine for, one request after the other: one, or one for each input of embeddings. */
+    bp_stream **streams;            /* [count]; those of [ended, started) run */
+    uint32_t count, started, ended;
     text answer;
     json_t *logprobs; /* NULL: not asked for */
+    json_t *data;     /* of embeddings: those that are there */
+    uint64_t input_tokens;
     bool done;        /* `result` is a whole line */
     bool refused;     /* … and says why there is no answer */
     text result;
 } job;
 
-void job_clear(job *j); /* leaves a zeroed job; the stream is not released */
+void job_clear(job *j); /* leaves a zeroed job; what runs is not released */
 
 /* Reads a line into a zeroed job and over defaults of the model that it names, or `model`. False: refused, with as much of
  * custom_id as there is. */
@@ -30,8 +34,10 @@ bool job_parse(job *j, const char *line, size_t bytes, const bp_engine_api *api,
 
 /* Each makes `result`; false when out of memory. */
 bool job_answer(job *j, const bp_event *last);
+bool job_answer_embeddings(job *j);
 bool job_refuse(job *j, const refusal *why);
-/* Adds a token to `logprobs`. */
+/* Adds a token to `logprobs`, a vector to `data`. */
 bool job_add_logprob(job *j, const bp_event *event);
+bool job_add_embedding(job *j, const bp_event *event);
 
 #endif

@@ -39,7 +39,7 @@ static const bp_option options[] = {
     {0},
 };
 
-enum { WAIT_MS = 100, GLANCE_NS = 5000000 };
+enum { WAIT_MS = 100, GLANCE_NS = 5000000, INPUTS_IN_FLIGHT = 64 };
 
 struct bp_frontend {
     const bp_host *host;
@@ -52,8 +52,8 @@ struct bp_frontend {
     output output;
     job *ring;             /* [capacity] */
     uint32_t capacity, first, count;
-    uint32_t running;      /* jobs with a stream */
-    bool full;             /* the engine's queue was: try again when a job of ours ends, or later */
+    uint32_t running;      /* streams of jobs */
+    bool full;             /* the engine's queue was: try again when a stream of ours ends, or later */
     bool input_ended;
     uint64_t results, errors;
 };
@@ -79,30 +79,56 @@ static bool ends_batch(const batch *b, bp_status status)
     return status == BP_EDEVICE || status == BP_ECANCELLED || atomic_load(&b->stopping);
 }
 
-static bp_status start_job(batch *b, job *j, bp_error *error)
-{
-    bp_error why = {0};
-    bp_status status = b->api->submit(b->engine, &j->body.request, &j->stream, &why);
-    if (status == BP_OK) {
-        b->running++;
-        return BP_OK;
-    }
-    j->stream = NULL;
-    if (status == BP_EBUSY) {
-        b->full = true;
-        return BP_OK;
-    }
-    if (ends_batch(b, status))
-        return fail(error, status, "%s", why.message);
-    return refuse_job(j, &why, error);
-}
-
+/* The oldest that runs. */
 static void end_stream(batch *b, job *j)
 {
-    b->api->release(j->stream);
-    j->stream = NULL;
+    b->api->release(j->streams[j->ended++]);
     b->running--;
     b->full = false;
+}
+
+static void end_streams(batch *b, job *j)
+{
+    while (j->ended < j->started)
+        end_stream(b, j);
+}
+
+/* Whether more of it can be asked for. */
+static bool is_startable(const job *j)
+{
+    return !j->done && j->started < j->count && j->started - j->ended < INPUTS_IN_FLIGHT;
+}
+
+/* As much of the job as the engine has room for. */
+static bp_status start_job(batch *b, job *j, bp_error *error)
+{
+    while (is_startable(j) && !b->full) {
+        bp_error why = {0};
+        if (j->body.prompts)
+            openai_request_choose(&j->body, j->started);
+        bp_status status = b->api->submit(b->engine, &j->body.request, &j->streams[j->started], &why);
+        if (status == BP_OK) {
+            j->started++;
+            b->running++;
+        } else if (status == BP_EBUSY) {
+            b->full = true;
+        } else if (ends_batch(b, status)) {
+            return fail(error, status, "%s", why.message);
+        } else {
+            end_streams(b, j);
+            return refuse_job(j, &why, error);
+        }
+    }
+    return BP_OK;
+}
+
+static bp_status take_done(job *j, const bp_event *event, bp_error *error)
+{
+    bool good = true;
+    j->input_tokens += event->usage.prompt_tokens;
+    if (j->ended + 1 == j->count)
+        good = j->data ? job_answer_embeddings(j) : job_answer(j, event);
+    return good ? BP_OK : fail_memory(error);
 }
 
 static bp_status take_event(batch *b, job *j, const bp_event *event, bp_error *error)
@@ -113,8 +139,10 @@ static bp_status take_event(batch *b, job *j, const bp_event *event, bp_error *e
         return fail_memory(error);
     if (event->kind == BP_EVENT_DONE && event->finish == BP_FINISH_CANCELLED)
         return fail(error, BP_ECANCELLED, "stopped before line %llu was answered", (unsigned long long)j->line);
+    if (event->kind == BP_EVENT_EMBEDDING && j->data && !job_add_embedding(j, event))
+        return fail_memory(error);
     if (event->kind == BP_EVENT_DONE)
-        return job_answer(j, event) ? BP_OK : fail_memory(error);
+        return take_done(j, event, error);
     if (event->kind == BP_EVENT_ERROR && ends_batch(b, event->error.code))
         return fail(error, event->error.code, "line %llu: %s", (unsigned long long)j->line, event->error.message);
     return event->kind == BP_EVENT_ERROR ? refuse_job(j, &event->error, error) : BP_OK;
@@ -123,19 +151,21 @@ static bp_status take_event(batch *b, job *j, const bp_event *event, bp_error *e
 /* All events that are there; the first may be waited for. */
 static bp_status read_events(batch *b, job *j, uint64_t wait_ns, bp_error *error)
 {
-    while (j->stream && !j->done) {
+    while (j->ended < j->started && !j->done) {
         bp_event event = {.size = sizeof event};
-        bp_status status = b->api->next(j->stream, wait_ns, &event, error);
+        bp_status status = b->api->next(j->streams[j->ended], wait_ns, &event, error);
         if (status == BP_ETIMEOUT)
             return BP_OK;
         if (status == BP_OK)
             status = take_event(b, j, &event, error);
         if (status != BP_OK)
             return status;
+        if (event.kind == BP_EVENT_DONE)
+            end_stream(b, j);
         wait_ns = 0;
     }
-    if (j->stream)
-        end_stream(b, j);
+    if (j->done)
+        end_streams(b, j);
     return BP_OK;
 }
 
@@ -185,9 +215,8 @@ static bp_status fill_ring(batch *b, bp_error *error)
         b->full = false;
     }
     for (uint32_t i = 0; status == BP_OK && !b->full && i < b->count; i++) {
-        job *j = job_at(b, i);
-        if (!j->done && !j->stream)
-            status = start_job(b, j, error);
+        if (is_startable(job_at(b, i)))
+            status = start_job(b, job_at(b, i), error);
     }
     while (status == BP_OK && !b->full && !b->input_ended && b->count < b->capacity) {
         line_result result = next_line(b, b->count ? 0 : WAIT_MS);
@@ -270,7 +299,7 @@ static bp_status work(batch *b, bp_error *error)
         bool waited = false;
         for (uint32_t i = 0; status == BP_OK && i < b->count; i++) {
             job *j = job_at(b, i);
-            if (!j->stream)
+            if (j->ended == j->started)
                 continue;
             status = read_events(b, j, waited ? 0 : GLANCE_NS, error);
             waited = true;
@@ -291,8 +320,7 @@ static bp_status batch_run(bp_frontend *b, bp_error *error)
     if (status == BP_OK)
         status = work(b, error);
     for (uint32_t i = 0; i < b->count; i++) {
-        if (job_at(b, i)->stream)
-            end_stream(b, job_at(b, i));
+        end_streams(b, job_at(b, i));
         job_clear(job_at(b, i));
     }
     b->count = 0;

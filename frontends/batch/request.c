@@ -1,6 +1,7 @@
 /* A line of the input as a request: {"custom_id", "body": {…}}, or the body alone. */
 #include "batch/job.h"
 
+#include <stdlib.h>
 #include <string.h>
 
 void job_clear(job *j)
@@ -8,6 +9,8 @@ void job_clear(job *j)
     openai_request_clear(&j->body);
     json_decref(j->json);
     json_decref(j->logprobs);
+    json_decref(j->data);
+    free(j->streams);
     text_free(&j->answer);
     text_free(&j->result);
     *j = (job){0};
@@ -15,7 +18,9 @@ void job_clear(job *j)
 
 static bool check_url(const json_t *url, unsigned kind, refusal *why)
 {
-    const char *expected = kind == OPENAI_CHAT ? "/v1/chat/completions" : "/v1/completions";
+    const char *expected = kind == OPENAI_CHAT   ? "/v1/chat/completions"
+                           : kind == OPENAI_TEXT ? "/v1/completions"
+                                                 : "/v1/embeddings";
     const char *text_of = json_string_value(url);
     if (!url || (text_of && strcmp(text_of, expected) == 0))
         return true;
@@ -58,7 +63,7 @@ static bool check_single(const openai_request *r, refusal *why)
         return refuse(why, "n", "invalid_value", "n is not 1: give the line several times");
     if (r->stream)
         return refuse(why, "stream", "invalid_value", "stream is not false: results are whole lines");
-    if (r->prompt_count > 1)
+    if (r->prompt_count > 1 && r->kind == OPENAI_TEXT)
         return refuse(why, "prompt", "invalid_value", "prompt is a list of prompts: give each its own line");
     return !r->echo || refuse(why, "echo", "unsupported", "echo is not supported here");
 }
@@ -66,16 +71,23 @@ static bool check_single(const openai_request *r, refusal *why)
 static bool parse_body(job *j, json_t *body, const bp_engine_api *api, bp_engine *engine, const char *model, refusal *why)
 {
     const json_t *messages = openai_given(body, "messages"), *prompt = openai_given(body, "prompt");
-    if (!messages && !prompt)
-        return refuse(why, "messages", "invalid_value", "there are neither messages nor a prompt");
+    const json_t *input = openai_given(body, "input");
+    if (!messages && !prompt && !input)
+        return refuse(why, "messages", "invalid_value", "there are neither messages nor a prompt nor an input");
     if (messages && prompt)
         return refuse(why, "prompt", "invalid_value", "there are both messages and a prompt");
-    unsigned kind = messages ? OPENAI_CHAT : OPENAI_TEXT;
+    if (input && (messages || prompt))
+        return refuse(why, "input", "invalid_value", "there are both an input and %s", messages ? "messages" : "a prompt");
+    unsigned kind = messages ? OPENAI_CHAT : prompt ? OPENAI_TEXT : OPENAI_EMBEDDING;
     if (!check_url(json_object_get(j->json, "body") ? json_object_get(j->json, "url") : NULL, kind, why) ||
         !openai_request_read(&j->body, body, kind, true, api, engine, model, why) || !check_single(&j->body, why))
         return false;
+    j->count = kind == OPENAI_EMBEDDING ? j->body.prompt_count : 1;
+    j->streams = calloc(j->count, sizeof(bp_stream *));
     j->logprobs = j->body.logprobs ? json_array() : NULL;
-    return !j->body.logprobs || j->logprobs || refuse_memory(why);
+    j->data = kind == OPENAI_EMBEDDING ? json_array() : NULL;
+    bool enough = j->streams && (j->logprobs || !j->body.logprobs) && (j->data || kind != OPENAI_EMBEDDING);
+    return enough || refuse_memory(why);
 }
 
 bool job_parse(job *j, const char *line, size_t bytes, const bp_engine_api *api, bp_engine *engine, const char *model,

@@ -12,6 +12,11 @@ bool job_add_logprob(job *j, const bp_event *event)
     return json_array_append_new(j->logprobs, openai_token(event, top > 0 ? (uint32_t)top : 0)) == 0;
 }
 
+bool job_add_embedding(job *j, const bp_event *event)
+{
+    return json_array_append_new(j->data, openai_embedding(event, j->ended, j->body.base64)) == 0;
+}
+
 static bool put_line(job *j, const char *key, json_t *value)
 {
     json_t *root = json_pack("{sI ss? so}", "line", (json_int_t)j->line, "custom_id", j->custom_id, key, value);
@@ -43,6 +48,13 @@ bool job_answer(job *j, const bp_event *last)
     const char *object = j->body.kind == OPENAI_CHAT ? "chat.completion" : "text_completion";
     return put_line(j, "response", json_pack("{ss ss? s[o] so}", "object", object, "model", j->body.request.model, "choices",
                                              choice_of(j, last), "usage", usage));
+}
+
+bool job_answer_embeddings(job *j)
+{
+    json_int_t tokens = (json_int_t)j->input_tokens;
+    return put_line(j, "response", json_pack("{ss ss? sO s{sI sI}}", "object", "list", "model", j->body.request.model, "data",
+                                             j->data, "usage", "prompt_tokens", tokens, "total_tokens", tokens));
 }
 
 bool job_refuse(job *j, const refusal *why)

@@ -4,6 +4,8 @@
 #include "openai/request.h"
 
 #include <math.h>
+#include <stdlib.h>
+#include <string.h>
 
 json_t *openai_text(const char *bytes, size_t count)
 {
@@ -98,4 +100,38 @@ json_t *openai_logprobs(unsigned kind, const json_t *entries, size_t offset)
 const char *openai_finish_reason(uint32_t finish)
 {
     return finish == BP_FINISH_LENGTH ? "length" : "stop";
+}
+
+/* Little-endian, whatever this machine is. */
+static json_t *base64_of(const float *values, uint32_t count)
+{
+    static const char alphabet[] = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
+    size_t bytes = (size_t)count * 4, room = (bytes + 2) / 3 * 4;
+    char *out = malloc(room + 1), *at = out;
+    uint32_t bits = 0, held = 0;
+    for (size_t i = 0; out && i < bytes; i++) {
+        uint32_t number;
+        memcpy(&number, &values[i / 4], sizeof number);
+        bits = bits << 8 | (number >> (8 * (i % 4)) & 0xFF);
+        for (held += 8; held >= 6; held -= 6)
+            *at++ = alphabet[bits >> (held - 6) & 0x3F];
+    }
+    if (out && held)
+        *at++ = alphabet[bits << (6 - held) & 0x3F];
+    while (out && at < out + room)
+        *at++ = '=';
+    json_t *string = out ? json_stringn(out, room) : NULL;
+    free(out);
+    return string;
+}
+
+json_t *openai_embedding(const bp_event *event, uint32_t index, bool base64)
+{
+    json_t *vector = base64 ? base64_of(event->embedding, event->embedding_width) : json_array();
+    for (uint32_t i = 0; !base64 && vector && i < event->embedding_width; i++)
+        if (json_array_append_new(vector, json_real((double)event->embedding[i])) != 0) {
+            json_decref(vector);
+            vector = NULL;
+        }
+    return json_pack("{ss si so}", "object", "embedding", "index", (int)index, "embedding", vector);
 }

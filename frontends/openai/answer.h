@@ -5,6 +5,7 @@
 
 #include <backplane/engine.h>
 #include <jansson.h>
+#include <stdbool.h>
 
 /* Text that may hold NUL or be cut inside a character: both become U+FFFD. */
 json_t *openai_text(const char *bytes, size_t count);
@@ -16,5 +17,7 @@ json_t *openai_logprobs(unsigned kind, const json_t *entries, size_t offset);
 /* Characters of the entries' own bytes. */
 size_t openai_characters(const json_t *entries);
 const char *openai_finish_reason(uint32_t finish); /* "stop" or "length" */
+/* The vector of an EMBEDDING event as one of `data`: a list of numbers or, in base64, their float32 bytes. */
+json_t *openai_embedding(const bp_event *event, uint32_t index, bool base64);
 
 #endif

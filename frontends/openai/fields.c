@@ -227,7 +227,7 @@ static bool read_prompts(openai_request *r, const field *f, const json_t *list, 
         r->prompts[i] = (openai_prompt){.text = json_string_value(entry), .bytes = json_string_length(entry),
                                         .tokens = r->tokens + at, .count = count};
         if (!json_is_string(entry) && count == 0)
-            return refuse(why, f->name, "invalid_value", "prompt[%zu] is neither a string nor a list of token ids", i);
+            return refuse(why, f->name, "invalid_value", "%s[%zu] is neither a string nor a list of token ids", f->name, i);
         if (count && !read_ids(f, entry, r->tokens + at, why))
             return false;
         at += count;
@@ -246,6 +246,23 @@ static bool read_prompt(openai_request *r, const field *f, json_t *value, refusa
     bool good = list ? read_prompts(r, f, list, why) : refuse_memory(why);
     json_decref(list);
     return good;
+}
+
+static bool read_encoding(openai_request *r, const field *f, json_t *value, refusal *why)
+{
+    const char *encoding = json_is_string(value) ? json_string_value(value) : "";
+    r->base64 = strcmp(encoding, "base64") == 0;
+    return r->base64 || strcmp(encoding, "float") == 0 || refuse_value(f, "\"float\" or \"base64\"", why);
+}
+
+static bool read_truncate(openai_request *r, const field *f, json_t *value, refusal *why)
+{
+    bool wanted = false;
+    if (!read_switch(f, value, &wanted, why))
+        return false;
+    if (wanted)
+        r->request.flags |= BP_REQUEST_TRUNCATE;
+    return true;
 }
 
 /* --- objects ------------------------------------------------------------------------------------------------------ */
@@ -307,12 +324,15 @@ static bool read_tool_choice(openai_request *r, const field *f, json_t *value, r
 
 #define SAMPLING(name) offsetof(bp_request, sampling.name)
 
-enum { BOTH = OPENAI_CHAT | OPENAI_TEXT };
+enum { BOTH = OPENAI_CHAT | OPENAI_TEXT, ALL = BOTH | OPENAI_EMBEDDING };
 
 static const field fields[] = {
-    {"model", BOTH, ignore, 0, 0, 0},
+    {"model", ALL, ignore, 0, 0, 0},
     {"messages", OPENAI_CHAT, read_messages, 0, 0, 0},
     {"prompt", OPENAI_TEXT, read_prompt, 0, 0, 0},
+    {"input", OPENAI_EMBEDDING, read_prompt, 0, 0, 0},
+    {"encoding_format", OPENAI_EMBEDDING, read_encoding, 0, 0, 0},
+    {"truncate", OPENAI_EMBEDDING, read_truncate, 0, 0, 0},
     {"tools", OPENAI_CHAT, read_tools, 0, 0, 0},
     {"tool_choice", OPENAI_CHAT, read_tool_choice, 0, 0, 0},
     {"chat_template_kwargs", OPENAI_CHAT, read_kwargs, 0, 0, 0},
@@ -339,16 +359,17 @@ static const field fields[] = {
     {"frequency_penalty", BOTH, read_real, SAMPLING(frequency_penalty), -2, 2},
     {"presence_penalty", BOTH, read_real, SAMPLING(presence_penalty), -2, 2},
     /* Nothing of the answer depends on these. */
-    {"user", BOTH, ignore, 0, 0, 0},
-    {"metadata", BOTH, ignore, 0, 0, 0},
-    {"store", BOTH, ignore, 0, 0, 0},
-    {"service_tier", BOTH, ignore, 0, 0, 0},
-    {"safety_identifier", BOTH, ignore, 0, 0, 0},
+    {"user", ALL, ignore, 0, 0, 0},
+    {"metadata", ALL, ignore, 0, 0, 0},
+    {"store", ALL, ignore, 0, 0, 0},
+    {"service_tier", ALL, ignore, 0, 0, 0},
+    {"safety_identifier", ALL, ignore, 0, 0, 0},
     {"prompt_cache_key", BOTH, ignore, 0, 0, 0},
     {"parallel_tool_calls", OPENAI_CHAT, ignore, 0, 0, 0},
     /* An answer without these would be another one. */
     {"best_of", OPENAI_TEXT, refuse_unsupported, 0, 0, 0},
     {"suffix", OPENAI_TEXT, refuse_unsupported, 0, 0, 0},
+    {"dimensions", OPENAI_EMBEDDING, refuse_unsupported, 0, 0, 0},
     {"grammar", BOTH, refuse_unsupported, 0, 0, 0},
     {"functions", OPENAI_CHAT, refuse_unsupported, 0, 0, 0},
     {"function_call", OPENAI_CHAT, refuse_unsupported, 0, 0, 0},

@@ -73,6 +73,8 @@ static bool check_whole(const openai_request *r, refusal *why)
         return refuse(why, "messages", "invalid_value", "messages are missing");
     if (r->kind == OPENAI_TEXT && !openai_given(body, "prompt"))
         return refuse(why, "prompt", "invalid_value", "prompt is missing");
+    if (r->kind == OPENAI_EMBEDDING && !openai_given(body, "input"))
+        return refuse(why, "input", "invalid_value", "input is missing");
     if (openai_given(body, "top_logprobs") && !json_is_true(openai_given(body, "logprobs")))
         return refuse(why, "top_logprobs", "invalid_value", "top_logprobs needs \"logprobs\": true");
     if (openai_given(body, "stream_options") && !r->stream)
@@ -96,8 +98,9 @@ bool openai_request_read(openai_request *r, json_t *body, unsigned kind, bool st
     *r = (openai_request){.kind = kind, .answers = 1, .body = json_incref(body), .kept = json_array()};
     bool good = r->kept || refuse_memory(why);
     if (good && choose_model(r, api, engine, model, why) && read_body(r, strict, why)) {
-        if (kind == OPENAI_TEXT)
+        if (kind != OPENAI_CHAT)
             openai_request_choose(r, 0);
+        r->request.task = kind == OPENAI_EMBEDDING ? BP_TASK_EMBED : BP_TASK_GENERATE;
         return true;
     }
     openai_request_clear(r);

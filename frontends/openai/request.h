@@ -1,4 +1,4 @@
-/* request: the JSON body of a chat or text completion as a bp_request. What each field may be is one table in fields.c.
+/* request: the JSON body of a chat or text completion, or of embeddings, as a bp_request. What each field may be is one table in fields.c.
  *
  * Texts of `request` point into the body and into what is kept here; both live until openai_request_clear. A field that is
  * known and cannot be honoured is refused by name wherever leaving it out could change the answer. Any thread, one at a
@@ -10,7 +10,7 @@
 
 #include <backplane/engine.h>
 
-enum { OPENAI_CHAT = 1 << 0, OPENAI_TEXT = 1 << 1 }; /* which endpoint the body is for */
+enum { OPENAI_CHAT = 1 << 0, OPENAI_TEXT = 1 << 1, OPENAI_EMBEDDING = 1 << 2 }; /* which endpoint the body is for */
 
 typedef struct openai_prompt {
     const char *text; /* NULL: `tokens` are set */
@@ -20,11 +20,12 @@ typedef struct openai_prompt {
 } openai_prompt;
 
 typedef struct openai_request {
-    unsigned kind;      /* OPENAI_CHAT or OPENAI_TEXT */
-    bp_request request; /* of a text completion: with the first prompt */
+    unsigned kind;      /* OPENAI_… */
+    bp_request request; /* of a text completion or embeddings: with the first prompt */
     bool logprobs, stream, include_usage, echo;
+    bool base64;            /* of embeddings: the encoding_format */
     uint32_t answers;       /* to each prompt: n */
-    openai_prompt *prompts; /* [prompt_count], of a text completion */
+    openai_prompt *prompts; /* [prompt_count], of a text completion, and the inputs of embeddings */
     uint32_t prompt_count;
 
     json_t *body, *kept; /* kept: strings that the body does not have as such */

@@ -105,7 +105,15 @@ def plain(text):
     return re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", text)
 
 
+def fetch(name):
+    return subprocess.run([ROOT / "tools" / "fetch", name], capture_output=True, text=True, check=True).stdout.strip()
+
+
 @pytest.fixture(scope="session")
 def model():
-    done = subprocess.run([ROOT / "tools" / "fetch", "smollm2"], capture_output=True, text=True, check=True)
-    return done.stdout.strip()
+    return fetch("smollm2")
+
+
+@pytest.fixture(scope="session")
+def embedder():
+    return fetch("minilm")

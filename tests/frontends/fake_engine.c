@@ -13,6 +13,7 @@
  *     busy        the first three times the queue is full; then as below
  *     request     what the request had: messages, system message, temperature, seed, most tokens, model
  *     all else    "You said: " and the text
+ * An embedding is the number of bytes or tokens of the input, a half, and minus one; scripts that end without an answer do so.
  * Models are `small` and `large`, which takes 1.2 s to load. SIGTERM calls stop(). */
 #include <backplane/engine.h>
 
@@ -37,7 +38,8 @@ struct bp_stream {
     uint64_t began_ms, word_ms;
     bp_status failure;
     atomic_bool cancelled;
-    bool started, ended;
+    bool started, ended, embeds;
+    float vector[3];
 };
 
 struct bp_engine {
@@ -188,6 +190,12 @@ static bp_status submit(bp_engine *engine, const bp_request *r, bp_stream **out,
         abort();
     s->began_ms = now_ms();
     s->prompt_tokens = r->message_count;
+    s->embeds = r->task == BP_TASK_EMBED;
+    s->vector[0] = (float)(r->input == BP_INPUT_TEXT ? r->text_bytes : r->token_count);
+    s->vector[1] = 0.5f;
+    s->vector[2] = -1;
+    if (s->embeds)
+        s->prompt_tokens = r->flags & BP_REQUEST_TRUNCATE ? 100 : 1;
     bp_status status = write_script(s, r, text ? text : "", error);
     if (status != BP_OK) {
         free(s->answer);
@@ -223,6 +231,14 @@ static bp_status next(bp_stream *s, uint64_t timeout_ns, bp_event *out, bp_error
         sleep_ms(wait);
         if (wait < due - now)
             return fail(error, BP_ETIMEOUT, "not yet");
+    }
+    if (s->embeds && !s->failure && !s->words && !atomic_load(&s->cancelled)) {
+        s->words = 1;
+        s->answer[s->at] = '\0';
+        out->kind = BP_EVENT_EMBEDDING;
+        out->embedding = s->vector;
+        out->embedding_width = 3;
+        return BP_OK;
     }
     if (atomic_load(&s->cancelled) || !s->answer[s->at]) {
         finish(s, out);

@@ -1,8 +1,10 @@
 """batch on the scripted engine: order, errors by line, and going on where it was stopped."""
 
+import base64
 import json
 import resource
 import signal
+import struct
 import subprocess
 import time
 
@@ -276,3 +278,47 @@ def test_files_that_cannot_be_opened(tmp_path):
     assert missing.returncode == 1 and b"cannot be read" in missing.stderr
     unwritable = run(fake("batch", input=write(tmp_path / "in"), output=tmp_path / "no" / "out"))
     assert unwritable.returncode == 1 and b"cannot be opened" in unwritable.stderr
+
+
+def test_embeddings_of_a_text_and_of_a_list(tmp_path):
+    one, many = batch(tmp_path, {"custom_id": "a", "url": "/v1/embeddings", "body": {"input": "hello", "model": "large"}},
+                      {"input": ["", "four", "é", "late 20"]})
+    assert one == {"line": 1, "custom_id": "a", "response": {
+        "object": "list", "model": "large", "data": [{"object": "embedding", "index": 0, "embedding": [5.0, 0.5, -1.0]}],
+        "usage": {"prompt_tokens": 1, "total_tokens": 1}}}
+    assert [(d["index"], d["embedding"][0]) for d in many["response"]["data"]] == [(0, 0), (1, 4), (2, 2), (3, 7)]
+    assert many["response"]["usage"]["total_tokens"] == 4
+
+
+def test_embeddings_of_tokens_in_base64_and_truncated(tmp_path):
+    ids, many, cut = batch(tmp_path, {"input": [5, 6, 7], "encoding_format": "base64"}, {"input": [[1], [2, 3]]},
+                           {"input": "x", "truncate": True})
+    assert struct.unpack("<3f", base64.b64decode(ids["response"]["data"][0]["embedding"])) == (3, 0.5, -1)
+    assert [d["embedding"][0] for d in many["response"]["data"]] == [1, 2]
+    assert cut["response"]["usage"]["prompt_tokens"] == 100
+
+
+def test_more_inputs_than_are_in_flight_and_a_busy_engine(tmp_path):
+    inputs = ["busy"] + ["x" * n for n in range(300)]
+    result, = batch(tmp_path, {"input": inputs}, parallel=1)
+    assert [d["embedding"][0] for d in result["response"]["data"]] == [4, *range(300)]
+
+
+def test_one_input_that_fails_fails_its_line_alone(tmp_path):
+    failed, refused, good = batch(tmp_path, {"input": ["a", "fail", "late 50"]}, {"input": ["late 50", "refuse"]}, {"input": "b"})
+    assert failed["error"]["code"] == "internal_error" and refused["error"]["code"] == "invalid_value"
+    assert good["response"]["data"][0]["embedding"][0] == 1
+
+
+@pytest.mark.parametrize("more, param", [
+    ({"input": []}, "input"), ({"input": 3}, "input"), ({"input": [3.5]}, "input"), ({"input": ["a", 3]}, "input"),
+    ({"input": [[]]}, "input"), ({"input": ["a"] * 2049}, "input"), ({"input": "a", "encoding_format": "hex"}, "encoding_format"),
+    ({"input": "a", "dimensions": 3}, "dimensions"), ({"input": "a", "truncate": 1}, "truncate"),
+    ({"input": "a", "temperature": 1}, "temperature"), ({"input": "a", "prompt": "b"}, "input"),
+    ({"input": "a", "messages": [{"role": "user", "content": "b"}]}, "input"), ({"prompt": "a", "encoding_format": "float"}, "encoding_format")])
+def test_embeddings_that_are_refused(more, param, tmp_path):
+    assert error_of(tmp_path, more)["param"] == param
+
+
+def test_embeddings_at_another_url(tmp_path):
+    assert error_of(tmp_path, {"url": "/v1/completions", "body": {"input": "a"}})["code"] == "unknown_url"

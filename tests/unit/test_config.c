@@ -106,7 +106,7 @@ static void mistakes_have_places(void **state)
     refuse(BACKENDS "models:\n", "f.yaml:4:8: models is nothing; it takes a mapping of names to what they stand for");
     refuse(BACKENDS "models: {}\n", "f.yaml:4:9: there is no model; write models: { NAME: { file: PATH } }");
     refuse(BACKENDS "models: {m: x}\n", "f.yaml:4:13: model m is a text; it takes a mapping");
-    refuse(BACKENDS "models: {m: {}}\n", "f.yaml:4:13: the key file is missing: The model's GGUF file.");
+    refuse(BACKENDS "models: {m: {}}\n", "f.yaml:4:13: the key file is missing: The model: a GGUF file, or a Hugging Face folder.");
     refuse(BACKENDS "models: {m: {file: x}}\n",
            "f.yaml:4:13: a model names its backend where there is more than one; write backend: NAME");
     refuse(BACKENDS "models:\n  m: { file: x, backend: cpuu }\n",
