@@ -40,17 +40,23 @@ static bp_status choose_isa(int32_t wanted, int *out, bp_error *error)
 
 bp_status device_open(const bp_host *host, const void *config, bp_device **out, bp_error *error)
 {
-    enum { MAX_THREADS = 256 };
     const cpu_config *options = config;
     if (!host || !options || !out)
         return fail(error, BP_EINVAL, "cpu: open needs a host, a configuration and a place for the device");
+    size_t wanted = options->threads == INT64_MIN ? 0 : (size_t)options->threads;
+    if (options->threads != INT64_MIN && (options->threads < 1 || options->threads > MAX_WORKERS))
+        return fail(error, BP_EINVAL, "cpu: threads must be auto or 1 to %d", MAX_WORKERS);
+    placement where = place_here(wanted, options->numa == NUMA_AUTO);
+    return device_open_placed(host, options, &where, out, error);
+}
+
+bp_status device_open_placed(const bp_host *host, const cpu_config *options, const placement *where, bp_device **out,
+                             bp_error *error)
+{
     int isa = ISA_GENERIC;
     bp_status status = choose_isa(options->isa, &isa, error);
     if (status != BP_OK)
         return status;
-    size_t workers = options->threads == INT64_MIN ? size_min(platform_cores(), MAX_THREADS) : (size_t)options->threads;
-    if (workers < 1 || workers > MAX_THREADS)
-        return fail(error, BP_EINVAL, "cpu: threads must be auto or 1 to %d", MAX_THREADS);
     bp_device *device = calloc(1, sizeof *device);
     if (!device)
         return fail(error, BP_ENOMEM, "cpu: no memory for the device");
@@ -58,10 +64,10 @@ bp_status device_open(const bp_host *host, const void *config, bp_device **out, 
     device->isa = isa;
     device->kernels = kernels_of(isa);
     device->multiply_bf16 = choose_bf16(host, isa);
-    device->threads = pool_new(workers, options->spin_us > 0 ? (uint64_t)options->spin_us * 1000u : 0);
+    device->threads = pool_new(where, options->spin_us > 0 ? (uint64_t)options->spin_us * 1000u : 0);
     if (!device->threads) {
         free(device);
-        return fail(error, BP_ENOMEM, "cpu: cannot start %zu threads", workers);
+        return fail(error, BP_ENOMEM, "cpu: cannot start %zu threads", where->workers);
     }
     *out = device;
     return BP_OK;
@@ -82,7 +88,11 @@ bp_status device_info(bp_device *device, bp_device_info *out, bp_error *error)
         return fail(error, BP_EINVAL, "cpu: info needs a device and a sized struct");
     memory_of_machine(&info.memory_total, &info.memory_free);
     size_t workers = pool_workers(device->threads);
-    snprintf(info.name, sizeof info.name, "cpu (%zu thread%s, %s)", workers, workers == 1 ? "" : "s",
+    const placement *where = pool_placement(device->threads);
+    char nodes[32] = "";
+    if (where->binds)
+        snprintf(nodes, sizeof nodes, " on %zu node%s", where->nodes, where->nodes == 1 ? "" : "s");
+    snprintf(info.name, sizeof info.name, "cpu (%zu thread%s%s, %s)", workers, workers == 1 ? "" : "s", nodes,
              device->kernels->name);
     size_t bytes = size_min(out->size, sizeof info);
     info.size = (uint32_t)bytes;

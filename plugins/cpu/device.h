@@ -13,8 +13,10 @@ typedef struct cpu_config {
     int64_t threads; /* INT64_MIN: automatic */
     int64_t spin_us;
     int32_t isa;
-    int32_t reserved;
+    int32_t numa; /* NUMA_AUTO or NUMA_OFF */
 } cpu_config;
+
+enum { NUMA_AUTO = 0, NUMA_OFF = 1 };
 
 struct bp_device {
     const bp_host *host;
@@ -25,6 +27,9 @@ struct bp_device {
 };
 
 bp_status device_open(const bp_host *host, const void *config, bp_device **out, bp_error *error);
+/* The same with workers placed by the caller: the options say the rest. */
+bp_status device_open_placed(const bp_host *host, const cpu_config *options, const placement *where, bp_device **out,
+                             bp_error *error);
 void device_close(bp_device *device);
 /* bf16.c: products with BF16 weights on the instruction set. Where the processor has an instruction for them it is tried
  * against fused multiply-adds first, for a millisecond, and passed over, with a warning, if a bit differs. */

@@ -50,7 +50,8 @@ static const uint8_t *source_row(const weight *w, size_t row, uint8_t *room)
 {
     if (!w->packs)
         return w->source + row * w->row_bytes;
-    w->type->unpack(w->packed + row / TILE_COLUMNS * w->tile_bytes, row % TILE_COLUMNS, w->k, room);
+    size_t left;
+    w->type->unpack(weight_tile(w, row / TILE_COLUMNS, &left), row % TILE_COLUMNS, w->k, room);
     return room;
 }
 

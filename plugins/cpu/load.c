@@ -1,13 +1,16 @@
 /* Loading weights: products read packed tiles in memory of ours, everything else the host's bytes where that is possible.
  *
  * Fresh memory costs more to touch than to fill, so packing is spread over the workers and asks for huge pages. Each job
- * packs a stretch of one weight and at once gives the host's pages back: the model is never resident twice. */
+ * packs a stretch of one weight and at once gives the host's pages back: the model is never resident twice. Memory comes from
+ * the node of the worker that touches it first, so each node's workers pack what they will read, which lies together. */
 #include "compile.h"
 
+#include <stdatomic.h>
 #include <stdlib.h>
 
-enum { JOB_BYTES = 1 << 20 };
+enum { JOB_BYTES = 1 << 20, NODE_ALIGNMENT = 2 << 20 /* of a huge page */ };
 
+/* Tiles [tile, tile + tiles) of a weight, all of one node. */
 typedef struct job {
     const weight *w;
     size_t tile, tiles;
@@ -16,17 +19,18 @@ typedef struct job {
 typedef struct packing {
     bp_model *model;
     job *jobs;
-    size_t count;
+    size_t count, end[MAX_NODES]; /* node n has the jobs [n ? end[n - 1] : 0, end[n]) */
+    atomic_size_t next[MAX_NODES];
 } packing;
 
-static void run_job(const bp_host *host, uint8_t *packed, const job *j)
+static void run_job(const bp_host *host, const job *j)
 {
     const weight *w = j->w;
-    size_t first = j->tile * TILE_COLUMNS, rows = size_min(j->tiles * TILE_COLUMNS, w->n - first);
-    for (size_t tile = j->tile; tile < j->tile + j->tiles; tile++) {
+    size_t first = j->tile * TILE_COLUMNS, rows = size_min(j->tiles * TILE_COLUMNS, w->n - first), left;
+    uint8_t *to = (uint8_t *)(uintptr_t)weight_tile(w, j->tile, &left); /* read-only once it is loaded */
+    for (size_t tile = j->tile; tile < j->tile + j->tiles; tile++, to += w->tile_bytes) {
         size_t row = tile * TILE_COLUMNS;
-        w->type->pack(w->source + row * w->row_bytes, w->row_bytes, size_min(TILE_COLUMNS, w->n - row), w->k,
-                      packed + w->offset_packed + tile * w->tile_bytes);
+        w->type->pack(w->source + row * w->row_bytes, w->row_bytes, size_min(TILE_COLUMNS, w->n - row), w->k, to);
     }
     if (host->weight_consumed)
         host->weight_consumed(host->context, w->source + first * w->row_bytes, rows * w->row_bytes);
@@ -35,10 +39,14 @@ static void run_job(const bp_host *host, uint8_t *packed, const job *j)
 static void pack_worker(void *context, pool *threads, size_t worker)
 {
     packing *p = context;
-    size_t from, to;
-    (void)worker;
-    while (pool_claim(threads, p->count, 1, &from, &to))
-        run_job(p->model->device->host, p->model->packed.data, &p->jobs[from]);
+    size_t node = placement_node(pool_placement(threads), worker);
+    for (size_t i; (i = atomic_fetch_add(&p->next[node], 1)) < p->end[node];)
+        run_job(p->model->device->host, &p->jobs[i]);
+}
+
+static size_t tiles_of_node(const weight *w, size_t node)
+{
+    return w->end[node] - (node ? w->end[node - 1] : 0);
 }
 
 /* Places of packed weights; returns their bytes, SIZE_MAX where they do not fit, and in *jobs how many jobs pack them. */
@@ -46,16 +54,38 @@ static size_t plan_packed(bp_model *model, size_t *jobs)
 {
     size_t bytes = 0;
     *jobs = 0;
-    for (size_t i = 0; i < model->weight_count; i++) {
-        weight *w = &model->weights[i];
-        if (!w->packs)
-            continue;
-        w->tile_bytes = weight_tile_bytes(w->type, w->k);
-        w->offset_packed = bytes;
-        bytes = size_add(bytes, size_multiply(w->tiles, w->tile_bytes));
-        *jobs += divide_up(w->tiles, size_max(1, JOB_BYTES / w->tile_bytes));
+    for (size_t i = 0; i < model->step_count; i++)
+        spread_weights(model, &model->steps[i]);
+    for (size_t node = 0; node < pool_placement(model->device->threads)->nodes; node++) {
+        bytes = size_round_up(bytes, NODE_ALIGNMENT);
+        for (size_t i = 0; i < model->weight_count; i++) {
+            weight *w = &model->weights[i];
+            if (!w->packs)
+                continue;
+            w->tile_bytes = weight_tile_bytes(w->type, w->k);
+            w->offset_packed[node] = bytes;
+            bytes = size_add(bytes, size_multiply(tiles_of_node(w, node), w->tile_bytes));
+            *jobs += divide_up(tiles_of_node(w, node), size_max(1, JOB_BYTES / w->tile_bytes));
+        }
     }
     return bytes;
+}
+
+static void list_jobs(packing *p, bp_model *model)
+{
+    for (size_t node = 0; node < pool_placement(model->device->threads)->nodes; node++) {
+        atomic_init(&p->next[node], p->count);
+        for (size_t i = 0; i < model->weight_count; i++) {
+            weight *w = &model->weights[i];
+            if (!w->packs)
+                continue;
+            w->packed[node] = model->packed.data + w->offset_packed[node];
+            size_t most = size_max(1, JOB_BYTES / w->tile_bytes);
+            for (size_t tile = w->end[node] - tiles_of_node(w, node); tile < w->end[node]; tile += most)
+                p->jobs[p->count++] = (job){w, tile, size_min(most, w->end[node] - tile)};
+        }
+        p->end[node] = p->count;
+    }
 }
 
 static bp_status pack_weights(bp_model *model, bp_error *error)
@@ -68,15 +98,7 @@ static bp_status pack_weights(bp_model *model, bp_error *error)
     p.jobs = calloc(count + 1, sizeof *p.jobs);
     if (!p.jobs)
         return fail(error, BP_ENOMEM, "cpu: no memory to load the weights");
-    for (size_t i = 0; i < model->weight_count; i++) {
-        weight *w = &model->weights[i];
-        if (!w->packs)
-            continue;
-        w->packed = model->packed.data + w->offset_packed;
-        size_t most = size_max(1, JOB_BYTES / w->tile_bytes);
-        for (size_t tile = 0; tile < w->tiles; tile += most)
-            p.jobs[p.count++] = (job){w, tile, size_min(most, w->tiles - tile)};
-    }
+    list_jobs(&p, model);
     pool_run(model->device->threads, pack_worker, &p);
     free(p.jobs);
     return BP_OK;

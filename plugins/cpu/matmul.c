@@ -36,8 +36,8 @@ static void each_block(const product *p, pool *threads, size_t worker, size_t ro
     float *scratch = (float *)(void *)worker_scratch(p->model, worker);
     size_t workers = pool_workers(threads), panels = divide_up(rows, PANEL_ROWS);
     if (panels <= 1) {
-        size_t units = divide_up(columns, unit), end = size_min(columns, units * (worker + 1) / workers * unit);
-        for (size_t column = units * worker / workers * unit; rows > 0 && column < end; column += most) {
+        size_t end = share_begin(columns, unit, worker + 1, workers);
+        for (size_t column = share_begin(columns, unit, worker, workers); rows > 0 && column < end; column += most) {
             fn(p, &(block){0, rows, column, size_min(most, end - column)}, scratch);
         }
         return;
@@ -48,6 +48,33 @@ static void each_block(const product *p, pool *threads, size_t worker, size_t ro
             size_t row = task % panels * PANEL_ROWS, column = task / panels * most;
             fn(p, &(block){row, size_min(PANEL_ROWS, rows - row), column, size_min(most, columns - column)}, scratch);
         }
+    }
+}
+
+/* A worker's share of the op's columns, from `unit`s, says on which node each tile of the weight is; the weight's own columns
+ * are [first, first + n) of the op's. */
+static void spread_weight(weight *w, const placement *where, size_t first, size_t columns, size_t unit)
+{
+    for (size_t n = 0; n < where->nodes; n++) {
+        size_t column = share_begin(columns, unit, where->end[n], where->workers);
+        size_t tile = column > first ? (column - first) / TILE_COLUMNS : 0;
+        w->end[n] = n + 1 == where->nodes ? w->tiles : size_min(tile, w->tiles);
+    }
+}
+
+void spread_weights(bp_model *model, const step *s)
+{
+    const placement *where = pool_placement(model->device->threads);
+    weight *w = model->weights;
+    const bp_qkv_args *args = &s->args.qkv;
+    size_t q = (size_t)args->heads * args->head_dim, k = (size_t)args->kv_heads * args->head_dim;
+    if (s->run == run_qkv) {
+        spread_weight(&w[s->op.weight[0]], where, 0, q + 2 * k, args->head_dim);
+        spread_weight(&w[s->op.weight[1]], where, q, q + 2 * k, args->head_dim);
+        spread_weight(&w[s->op.weight[2]], where, q + k, q + 2 * k, args->head_dim);
+    } else if (s->run == run_linear || s->run == run_gated || s->run == run_logits) {
+        for (int i = 0; i < (s->run == run_gated ? 2 : 1); i++)
+            spread_weight(&w[s->op.weight[i]], where, 0, w[s->op.weight[i]].n, QUANT_BLOCK);
     }
 }
 
@@ -63,7 +90,11 @@ static void multiply(const product *p, const weight *w, const block *b, size_t c
 {
     matmul_input x = {p->in.floats, p->in.halves, p->in.stride, p->in.blocks};
     size_t tile = column / TILE_COLUMNS, tiles = divide_up(b->columns, TILE_COLUMNS);
-    w->multiply(w->packed + tile * w->tile_bytes, w->tile_bytes, w->k, tiles, &x, b->row, b->rows, out, out_stride);
+    for (size_t done = 0, left; done < tiles; done += left) {
+        const uint8_t *packed = weight_tile(w, tile + done, &left);
+        left = size_min(left, tiles - done);
+        w->multiply(packed, w->tile_bytes, w->k, left, &x, b->row, b->rows, out + done * TILE_COLUMNS, out_stride);
+    }
 }
 
 static size_t scratch_stride(const block *b)

@@ -42,8 +42,9 @@ typedef struct weight {
     const uint8_t *source; /* the file's rows */
     size_t row_bytes;
     bool packs, embeds, is_vector; /* how it is used */
-    size_t offset_packed;
-    const uint8_t *packed;
+    /* Node n has the tiles [n ? end[n - 1] : 0, end[n]), one after another; with one node, all. */
+    size_t end[MAX_NODES], offset_packed[MAX_NODES];
+    const uint8_t *packed[MAX_NODES];
     matmul_fn *multiply;
     const float *vector;
 } weight;
@@ -126,6 +127,8 @@ step_fn run_embed, run_norm, run_elementwise, run_rows, run_pool, run_quantise;
 
 /* matmul.c, attention.c */
 step_fn run_linear, run_gated, run_qkv, run_logits, run_attention;
+/* Which tiles of the weights that the step multiplies by belong on which node. */
+void spread_weights(bp_model *model, const step *s);
 size_t attention_scratch_bytes(const cache *c, size_t heads);
 size_t attention_tile_rows(size_t group); /* most rows of a tile, for `group` query heads a kv head */
 
@@ -161,6 +164,20 @@ static inline value value_at(const bp_model *model, int32_t number, size_t worke
         v.blocks = (quant_block *)(void *)(worker_scratch(model, worker) + v.own_blocks);
     }
     return v;
+}
+/* The tile's place, and in *left how many from it on lie there one after another. */
+static inline const uint8_t *weight_tile(const weight *w, size_t tile, size_t *left)
+{
+    size_t node = 0;
+    while (tile >= w->end[node])
+        node++;
+    *left = w->end[node] - tile;
+    return w->packed[node] + (tile - (node ? w->end[node - 1] : 0)) * w->tile_bytes;
+}
+/* The first column of a worker's share of [0, columns), which is cut at multiples of unit. */
+static inline size_t share_begin(size_t columns, size_t unit, size_t worker, size_t workers)
+{
+    return size_min(columns, divide_up(columns, unit) * worker / workers * unit);
 }
 /* Columns [column, column + n) of a row are ready in `data`: stores what the value's readers need of them. Unless the value
  * is quantised later, blocks need column and n to be multiples of 32. */

@@ -94,28 +94,87 @@ static bool leads_core(size_t cpu)
     return !known || first == cpu;
 }
 
-size_t platform_cores(void)
+bool platform_allowed(platform_processors *out)
 {
     cpu_set_t mask;
-    size_t allowed = 0, cores = 0;
+    *out = (platform_processors){0};
     if (sched_getaffinity(0, sizeof mask, &mask) != 0)
+        return false;
+    for (size_t cpu = 0; cpu < CPU_SETSIZE && cpu < PLATFORM_PROCESSORS; cpu++)
+        if (CPU_ISSET(cpu, &mask))
+            platform_add_processor(out, cpu);
+    return true;
+}
+
+bool platform_bind_thread(const platform_processors *set)
+{
+    cpu_set_t mask;
+    CPU_ZERO(&mask);
+    for (size_t cpu = 0; cpu < CPU_SETSIZE && cpu < PLATFORM_PROCESSORS; cpu++)
+        if (platform_has_processor(set, cpu))
+            CPU_SET(cpu, &mask);
+    return sched_setaffinity(0, sizeof mask, &mask) == 0;
+}
+
+size_t platform_cores(void)
+{
+    platform_processors allowed;
+    size_t processors = 0, cores = 0;
+    if (!platform_allowed(&allowed))
         return 1;
-    for (size_t cpu = 0; cpu < CPU_SETSIZE; cpu++) {
-        if (!CPU_ISSET(cpu, &mask))
+    for (size_t cpu = 0; cpu < PLATFORM_PROCESSORS; cpu++) {
+        if (!platform_has_processor(&allowed, cpu))
             continue;
-        allowed++;
+        processors++;
         cores += leads_core(cpu);
     }
     /* A mask that leaves out first siblings still means the cores it names. */
     if (cores == 0)
-        cores = allowed;
+        cores = processors;
     return cores > 0 ? cores : 1;
+}
+
+/* A list like "0-1,4": how many numbers it names. */
+size_t platform_memory_nodes(void)
+{
+    FILE *file = fopen("/sys/devices/system/node/has_memory", "re");
+    unsigned first, last;
+    size_t count = 0;
+    if (!file)
+        return 1;
+    for (int separator = ','; separator == ',' && fscanf(file, "%u", &first) == 1; count += last - first + 1) {
+        last = first;
+        separator = fgetc(file);
+        if (separator == '-' && fscanf(file, "%u", &last) == 1)
+            separator = fgetc(file);
+        if (last < first || last > PLATFORM_PROCESSORS)
+            break;
+    }
+    fclose(file);
+    return count > 0 ? count : 1;
 }
 #else
 size_t platform_cores(void)
 {
     long count = sysconf(_SC_NPROCESSORS_ONLN);
     return count > 0 ? (size_t)count : 1;
+}
+
+bool platform_allowed(platform_processors *out)
+{
+    *out = (platform_processors){0};
+    return false;
+}
+
+bool platform_bind_thread(const platform_processors *set)
+{
+    (void)set;
+    return false;
+}
+
+size_t platform_memory_nodes(void)
+{
+    return 1;
 }
 #endif
 

@@ -21,8 +21,34 @@ typedef struct platform_float_environment {
 platform_float_environment platform_set_float_environment(void);
 void platform_restore_float_environment(platform_float_environment environment);
 
-/* Processors in this process's affinity mask, one a physical core where the system says; at least 1. */
+enum { PLATFORM_PROCESSORS = 1024 };
+
+/* A set of processors, by the system's numbers. */
+typedef struct platform_processors {
+    uint64_t bits[PLATFORM_PROCESSORS / 64];
+} platform_processors;
+static inline void platform_add_processor(platform_processors *set, size_t number)
+{
+    set->bits[number / 64] |= (uint64_t)1 << number % 64;
+}
+static inline bool platform_has_processor(const platform_processors *set, size_t number)
+{
+    return set->bits[number / 64] >> number % 64 & 1;
+}
+
+/* This process's affinity mask, and this thread's; false where the system has none. */
+bool platform_allowed(platform_processors *out);
+bool platform_bind_thread(const platform_processors *set);
+
+/* Processors that this process may use, one a physical core where the system says; at least 1. */
 size_t platform_cores(void);
+
+/* Memory nodes of the machine, 1 where the system does not say. */
+size_t platform_memory_nodes(void);
+
+/* Whole processors' worth of time that the process's control group may take, at least 1; 0 without a limit. `root` stands
+ * before the paths that are read: empty but in tests. */
+size_t platform_quota(const char *root);
 
 /* Bytes of the last cache before memory that one processor reads through; 0 where unknown. */
 size_t platform_last_cache(void);

@@ -5,7 +5,8 @@
 static const bp_option options[] = {
     {.name = "threads",
      .fallback = "auto",
-     .help = "Worker threads; auto is one a physical core that this process may use.",
+     .help = "Worker threads; auto is one a physical core that this process may use, and no more than its control group's "
+             "quota pays for.",
      .type = BP_OPTION_INT,
      .flags = BP_OPTION_AUTO,
      .offset = offsetof(cpu_config, threads),
@@ -24,6 +25,13 @@ static const bp_option options[] = {
      .offset = offsetof(cpu_config, spin_us),
      .min = 0,
      .max = 1000000},
+    {.name = "numa",
+     .fallback = "auto",
+     .help = "auto: on a machine with several memory nodes threads stay on their node and weights lie where they are read; "
+             "off: the system decides.",
+     .choices = "auto|off",
+     .type = BP_OPTION_ENUM,
+     .offset = offsetof(cpu_config, numa)},
     {0},
 };
 

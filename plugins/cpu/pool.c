@@ -21,6 +21,7 @@ typedef struct worker_seat {
 
 struct pool {
     size_t workers;
+    placement where;
     uint64_t spin_ns;
     pool_fn *fn;
     void *context;
@@ -64,12 +65,20 @@ static void change(_Atomic uint32_t *word, _Atomic uint32_t *sleepers)
         platform_wake_all(word);
 }
 
+/* Where it cannot be bound a worker runs anywhere: slower, the same. */
+static void bind_worker(const pool *threads, size_t worker)
+{
+    if (threads->where.binds)
+        (void)platform_bind_thread(&threads->where.at[placement_node(&threads->where, worker)]);
+}
+
 static void *worker_main(void *argument)
 {
     worker_seat *seat = argument;
     pool *threads = seat->threads;
     uint32_t seen = 0;
     platform_float_environment environment = platform_set_float_environment();
+    bind_worker(threads, seat->number);
     for (;;) {
         wait_for_change(&threads->job, &threads->job_sleepers, seen, threads->spin_ns);
         seen++;
@@ -82,12 +91,13 @@ static void *worker_main(void *argument)
     return NULL;
 }
 
-pool *pool_new(size_t workers, uint64_t spin_ns)
+pool *pool_new(const placement *where, uint64_t spin_ns)
 {
+    size_t workers = where->workers;
     pool *threads = NULL;
     if (posix_memalign((void **)&threads, alignof(pool), sizeof *threads) != 0)
         return NULL;
-    *threads = (pool){.workers = workers, .spin_ns = spin_ns};
+    *threads = (pool){.workers = workers, .where = *where, .spin_ns = spin_ns};
     threads->seats = calloc(workers, sizeof *threads->seats);
     if (!threads->seats) {
         free(threads);
@@ -122,9 +132,18 @@ size_t pool_workers(const pool *threads)
     return threads->workers;
 }
 
+const placement *pool_placement(const pool *threads)
+{
+    return &threads->where;
+}
+
 void pool_run(pool *threads, pool_fn *fn, void *context)
 {
     platform_float_environment environment = platform_set_float_environment();
+    platform_processors before;
+    bool bound = threads->where.binds && platform_allowed(&before);
+    if (bound)
+        bind_worker(threads, 0);
     threads->fn = fn;
     threads->context = context;
     atomic_store(&threads->next_task, 0);
@@ -132,6 +151,8 @@ void pool_run(pool *threads, pool_fn *fn, void *context)
         change(&threads->job, &threads->job_sleepers);
     fn(context, threads, 0);
     pool_barrier(threads);
+    if (bound)
+        (void)platform_bind_thread(&before);
     platform_restore_float_environment(environment);
 }
 

@@ -9,16 +9,17 @@
 #ifndef CPU_POOL_H
 #define CPU_POOL_H
 
-#include <stddef.h>
-#include <stdint.h>
+#include "placement.h"
 
 typedef struct pool pool;
 typedef void pool_fn(void *context, pool *threads, size_t worker);
 
-/* `workers` >= 1, the caller included. NULL where threads or memory cannot be had. */
-pool *pool_new(size_t workers, uint64_t spin_ns);
+/* At least one worker, the caller of pool_run included, who is bound as the others are while it runs. NULL where threads or
+ * memory cannot be had. */
+pool *pool_new(const placement *where, uint64_t spin_ns);
 void pool_free(pool *threads);
 size_t pool_workers(const pool *threads);
+const placement *pool_placement(const pool *threads);
 
 /* Runs fn on every worker; returns when all have returned. */
 void pool_run(pool *threads, pool_fn *fn, void *context);

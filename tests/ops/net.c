@@ -324,6 +324,17 @@ const bp_backend_ops *session_linked_ops(void)
     return bp_plugin_entry()->ops;
 }
 
+/* A core for each thread, on the nodes in turn: this machine's, several times if need be. */
+static bp_status open_on_nodes(const cpu_config *config, int32_t nodes, bp_device **out, bp_error *error)
+{
+    core cores[MAX_WORKERS];
+    size_t count = (size_t)config->threads, here = platform_cores();
+    for (size_t i = 0; i < count; i++)
+        cores[i] = (core){.processor = (uint32_t)(i % here), .node = (uint32_t)i % (uint32_t)nodes};
+    placement where = place_workers(cores, count, count, 0, true);
+    return device_open_placed(session_host(), config, &where, out, error);
+}
+
 void session_open(session *s, const net *n, const setup *how)
 {
     bp_error error = {0};
@@ -338,7 +349,9 @@ void session_open(session *s, const net *n, const setup *how)
     bp_limits limits = {sizeof limits,  h->max_tokens, h->max_seqs,    h->max_tokens,
                         h->page_tokens, h->page_count, n->max_context, h->kv_dtype};
     bp_program program = net_program(n);
-    if (h->ops->open(session_host(), &config, &s->device, &error) != BP_OK)
+    bp_status status = h->nodes > 1 ? open_on_nodes(&config, h->nodes, &s->device, &error)
+                                    : h->ops->open(session_host(), &config, &s->device, &error);
+    if (status != BP_OK)
         stop("open", error.message);
     if (h->ops->compile(s->device, &program, &limits, &s->model, &error) != BP_OK)
         stop("compile", error.message);

@@ -78,7 +78,7 @@ void net_pool(net *n, int32_t in, uint32_t pooling, uint32_t normalise);
 typedef struct setup {
     const bp_backend_ops *ops; /* NULL: those linked in */
     int32_t isa;
-    int32_t threads;
+    int32_t threads, nodes; /* nodes > 1: threads are spread as over so many memory nodes */
     uint32_t kv_dtype, page_tokens, page_count, max_tokens, max_seqs; /* 0: a usual value */
 } setup;
 

@@ -153,6 +153,27 @@ static void page_sizes(void **state)
     }
 }
 
+/* Workers bound to memory nodes, of which each has tiles of its own: blocks of columns cross from one to another. */
+static void memory_nodes(void **state)
+{
+    static const uint32_t dtypes[] = {BP_F32, BP_Q4_1};
+    (void)state;
+    for (size_t d = 0; d < 2; d++) {
+        make_expected(dtypes[d], BP_KV_F16, 1);
+        for (int32_t nodes = 2; nodes <= 5; nodes++) {
+            setup how = plain();
+            how.isa = ISA_AUTO;
+            how.threads = nodes < 5 ? 6 - nodes % 2 : 5;
+            how.nodes = nodes;
+            run_in_chunks(how, nodes % 2 ? 61 : 30, pages[0], "memory nodes");
+        }
+    }
+    setup how = plain();
+    how.isa = ISA_AUTO;
+    how.threads = how.nodes = 2;
+    run_in_chunks(how, 1, pages[0], "memory nodes, token by token");
+}
+
 /* Four sequences, decoding and prefilling in the same steps, at different places. */
 static void neighbours(void **state)
 {
@@ -312,6 +333,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(chunks_threads_sets_and_pages),
         cmocka_unit_test(page_sizes),
+        cmocka_unit_test(memory_nodes),
         cmocka_unit_test(neighbours),
         cmocka_unit_test(poisoned_neighbours),
         cmocka_unit_test(cache_contents),
