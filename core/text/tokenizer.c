@@ -120,7 +120,8 @@ bp_status tokenizer_new(const tokenizer_spec *spec, tokenizer **out, bp_error *e
     tokenizer *t = calloc(1, sizeof *t);
     if (!t)
         return error_set(error, BP_ENOMEM, "out of memory for a tokenizer");
-    bp_status status = build(t, spec, error);
+    t->memory = arena_new();
+    bp_status status = t->memory ? build(t, spec, error) : error_set(error, BP_ENOMEM, "out of memory for a tokenizer");
     if (status != BP_OK)
         tokenizer_free(t);
     else
@@ -132,14 +133,7 @@ void tokenizer_free(tokenizer *t)
 {
     if (!t)
         return;
-    free(t->pool);
-    free(t->offsets);
-    free(t->types);
-    free(t->ends);
-    free(t->pieces);
-    free(t->merges);
-    free(t->ranks);
-    free(t->specials);
+    arena_free(t->memory);
     split_rules_free(t->split);
     free(t);
 }

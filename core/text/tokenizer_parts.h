@@ -18,6 +18,7 @@
 #ifndef BACKPLANE_TEXT_TOKENIZER_PARTS_H
 #define BACKPLANE_TEXT_TOKENIZER_PARTS_H
 
+#include "base/arena.h"
 #include "text/tokenizer.h"
 
 enum {
@@ -51,6 +52,7 @@ typedef struct split_rules split_rules;
 
 struct tokenizer {
     tokenizer_kind kind;
+    arena *memory; /* of every array here */
     uint32_t count;
     char *pool;        /* the pieces' bytes, one after another */
     uint32_t *offsets; /* [count + 1] into pool */

@@ -28,7 +28,7 @@ bp_status special_build(tokenizer *t, bp_error *error)
     uint32_t count = 0;
     for (uint32_t i = 0; i < t->count; i++)
         count += is_candidate(t, i);
-    t->specials = malloc(((size_t)count + 1) * sizeof *t->specials);
+    t->specials = arena_array(t->memory, (size_t)count + 1, sizeof *t->specials);
     if (!t->specials)
         return error_set(error, BP_ENOMEM, "out of memory for %u special tokens", count);
     for (uint32_t i = 0; i < t->count; i++) {

@@ -170,12 +170,12 @@ static bp_status allocate(tokenizer *t, const tokenizer_spec *spec, bp_error *er
         return error_set(error, BP_EINVAL, "the vocabulary's pieces have %zu bytes together, over the limit of 2 GiB",
                          bytes);
     uint32_t slots = table_size(spec->count), merges = table_size(spec->merge_count);
-    t->pool = malloc(bytes + 1);
-    t->offsets = malloc(((size_t)spec->count + 1) * sizeof *t->offsets);
-    t->types = malloc(spec->count);
-    t->ends = calloc(spec->count, 1);
-    t->pieces = calloc(slots, sizeof *t->pieces);
-    t->merges = malloc(merges * sizeof *t->merges);
+    t->pool = arena_alloc(t->memory, bytes + 1);
+    t->offsets = arena_array(t->memory, (size_t)spec->count + 1, sizeof *t->offsets);
+    t->types = arena_alloc(t->memory, spec->count);
+    t->ends = arena_alloc(t->memory, spec->count);
+    t->pieces = arena_array(t->memory, slots, sizeof *t->pieces);
+    t->merges = arena_array(t->memory, merges, sizeof *t->merges);
     if (!t->pool || !t->offsets || !t->types || !t->ends || !t->pieces || !t->merges)
         return error_set(error, BP_ENOMEM, "out of memory for a vocabulary of %u tokens", spec->count);
     t->count = spec->count;
@@ -376,7 +376,7 @@ static void find_bytes(tokenizer *t)
 static bp_status read_scores(tokenizer *t, const tokenizer_spec *spec, bp_error *error)
 {
     uint32_t bad;
-    t->ranks = malloc(t->count * sizeof *t->ranks);
+    t->ranks = arena_array(t->memory, t->count, sizeof *t->ranks);
     if (!t->ranks)
         return error_set(error, BP_ENOMEM, "out of memory for a vocabulary of %u tokens", spec->count);
     if (!sentencepiece_rank(t, spec->scores, &bad))
