@@ -20,7 +20,7 @@ const bp_option config_model_options[] = {
      MODEL(context), .help = "The most tokens of one conversation; auto is what the model was trained for."},
     {.name = "numerics", .type = BP_OPTION_ENUM, .choices = "stable|portable", .fallback = "stable", MODEL(numerics),
      .help = "stable: the same bits on one kind of device; portable: across kinds of device too."},
-    {.name = "kv_type", .type = BP_OPTION_ENUM, .choices = "f16|f32|bf16", .fallback = "f16", MODEL(kv_type),
+    {.name = "kv_type", .type = BP_OPTION_ENUM, .choices = "f16|f32|bf16|q8_0", .fallback = "f16", MODEL(kv_type),
      .help = "The type in which keys and values are cached."},
     {.name = "load", .type = BP_OPTION_ENUM, .choices = "lazy|eager", .fallback = "lazy", MODEL(load),
      .help = "lazy: at the first request; eager: at the start."},

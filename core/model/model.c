@@ -176,5 +176,7 @@ uint64_t model_kv_bytes_per_token(const model_file *m, uint32_t kv_dtype)
     uint64_t numbers = 0;
     for (uint32_t i = 0; i < m->program.cache_count; i++)
         numbers += (uint64_t)2 * m->program.caches[i].kv_heads * m->program.caches[i].head_dim;
+    if (kv_dtype == BP_KV_Q8_0)
+        return numbers / 32 * 34;
     return numbers * (kv_dtype == BP_KV_F32 ? 4 : 2);
 }

@@ -27,6 +27,7 @@ typedef struct scratch {
     float *m, *l, *o;     /* [R], [R], [R][head_dim]: one chunk */
     float *tm, *tl, *to;  /* the same: all chunks so far */
     const float **q;      /* [R] */
+    quant_block *blocks;  /* [R][head_dim / 32], for Q8_0 */
     uint16_t *from, *end; /* [R] */
     size_t *row;          /* [R] the tile's row that each of the chunk's rows is */
 } scratch;
@@ -39,7 +40,8 @@ size_t attention_tile_rows(size_t group)
 size_t attention_scratch_bytes(const cache *c, size_t heads)
 {
     size_t rows = attention_tile_rows(heads / c->kv_heads);
-    return size_round_up(rows * (CHUNK_TOKENS + 4 + 2 * c->head_dim) * sizeof(float) + rows * 32, 64);
+    size_t floats = CHUNK_TOKENS + 4 + 2 * c->head_dim, blocks = c->head_dim / QUANT_BLOCK;
+    return size_round_up(rows * (floats * sizeof(float) + blocks * sizeof(quant_block) + 32), 64);
 }
 
 static scratch cut_scratch(uint8_t *at, size_t rows, size_t dim)
@@ -56,6 +58,7 @@ static scratch cut_scratch(uint8_t *at, size_t rows, size_t dim)
     cut.l = cut.m + rows;
     cut.tm = cut.l + rows;
     cut.tl = cut.tm + rows;
+    cut.blocks = (quant_block *)(void *)(cut.tl + rows);
     return cut;
 }
 
@@ -109,6 +112,7 @@ static size_t attend_chunk(const work *w, const tile *t, size_t number, const sc
     const bp_model *model = w->model;
     const value *in = &model->values[w->s->op.in[0]];
     size_t start = number * CHUNK_TOKENS, rows = 0, end = 0;
+    size_t heads = w->s->args.attention.heads, blocks = w->c->head_dim / QUANT_BLOCK;
     for (size_t token = t->token; token < t->token + t->tokens; token++) {
         size_t from, to;
         token_range(w, t->seq, token, &from, &to);
@@ -117,6 +121,9 @@ static size_t attend_chunk(const work *w, const tile *t, size_t number, const sc
         if (from >= to)
             continue;
         end = size_max(end, to);
+        if (model->limits.kv_dtype == BP_KV_Q8_0)
+            memcpy(cut->blocks + rows * blocks, in->blocks + (token * heads + t->kv_head * w->group) * blocks,
+                   w->group * blocks * sizeof *cut->blocks);
         for (size_t g = 0; g < w->group; g++, rows++) {
             cut->q[rows] = value_row(in, token) + (t->kv_head * w->group + g) * w->c->head_dim;
             cut->from[rows] = (uint16_t)(from - start);
@@ -132,6 +139,7 @@ static size_t attend_chunk(const work *w, const tile *t, size_t number, const sc
                              .soft_cap = w->s->args.attention.soft_cap,
                              .rows = rows,
                              .q = cut->q,
+                             .blocks = cut->blocks,
                              .from = cut->from,
                              .to = cut->end,
                              .scores = cut->scores,

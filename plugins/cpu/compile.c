@@ -92,6 +92,10 @@ static void note_uses(bp_model *model, const step *s)
     case BP_OP_LOGITS:
         use_products(model, op, 0, 0);
         break;
+    case BP_OP_ATTENTION:
+        model->values[op->in[0]].needs_blocks |= model->limits.kv_dtype == BP_KV_Q8_0;
+        model->values[op->in[0]].needs_floats |= model->limits.kv_dtype != BP_KV_Q8_0;
+        break;
     default:
         use_floats(model, op, 0, 1);
     }
@@ -199,7 +203,7 @@ static size_t plan_caches(bp_model *model, const bp_program *program)
         const bp_cache *from = &program->caches[i];
         cache *c = &model->caches[i];
         *c = (cache){.kv_heads = from->kv_heads, .head_dim = from->head_dim, .window = from->window, .offset = bytes};
-        c->head_bytes = size_multiply(size_multiply(limits->page_tokens, c->head_dim), kv_element_bytes(limits->kv_dtype));
+        c->head_bytes = kv_head_bytes(limits->kv_dtype, limits->page_tokens, c->head_dim);
         c->page_bytes = size_multiply(size_multiply(2, c->kv_heads), c->head_bytes);
         bytes = size_add(bytes, size_multiply(c->page_bytes, limits->page_count));
     }

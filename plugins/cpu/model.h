@@ -133,7 +133,8 @@ size_t attention_scratch_bytes(const cache *c, size_t heads);
 size_t attention_tile_rows(size_t group); /* most rows of a tile, for `group` query heads a kv head */
 
 /* kv.c */
-size_t kv_element_bytes(uint32_t dtype);
+/* Of K, or of V, of one head in one page. */
+size_t kv_head_bytes(uint32_t dtype, size_t page_tokens, size_t head_dim);
 /* The key page of one head; values are at + head_bytes * kv_heads. */
 uint8_t *kv_page(const bp_model *model, const cache *c, int32_t page, size_t head);
 void kv_append_key(const bp_model *model, const cache *c, int32_t page, size_t slot, size_t head, const float *k);

@@ -429,8 +429,15 @@ bp_status validate_limits(const bp_program *program, const bp_limits *limits, bp
         return fail(error, BP_EINVAL, "cpu: a context of %u where the model has %u", limits->max_context,
                     program->max_context);
     }
-    if (limits->kv_dtype > BP_KV_BF16)
-        return fail(error, BP_EUNSUPPORTED, "cpu: cache type %u is not one of F16, F32 and BF16", limits->kv_dtype);
+    if (limits->kv_dtype > BP_KV_Q8_0)
+        return fail(error, BP_EUNSUPPORTED, "cpu: cache type %u is not one of F16, F32, BF16 and Q8_0", limits->kv_dtype);
+    for (uint32_t i = 0; limits->kv_dtype == BP_KV_Q8_0 && i < program->cache_count; i++) {
+        if (program->caches[i].head_dim % QUANT_BLOCK != 0) {
+            return fail(error, BP_EUNSUPPORTED,
+                        "cpu: a cache in q8_0 needs heads of a multiple of 32 elements, and cache %u has %u; use kv_type: f16", i,
+                        program->caches[i].head_dim);
+        }
+    }
     if (program->cache_count == 0)
         return BP_OK;
     uint32_t page = limits->page_tokens;

@@ -162,7 +162,8 @@ static void limits_out_of_range(void **state)
     REFUSED(limits.max_tokens = 0, BP_EINVAL, "limits of 0 tokens");
     REFUSED(limits.max_seqs = 9, BP_EINVAL, "9 sequences");
     REFUSED(limits.max_context = 65, BP_EINVAL, "a context of 65 where the model has 64");
-    REFUSED(limits.kv_dtype = 3, BP_EUNSUPPORTED, "cache type 3");
+    REFUSED(limits.kv_dtype = 4, BP_EUNSUPPORTED, "cache type 4");
+    REFUSED(limits.kv_dtype = BP_KV_Q8_0, BP_EUNSUPPORTED, "heads of a multiple of 32 elements, and cache 0 has 16");
     REFUSED(limits.page_tokens = 24, BP_EINVAL, "pages of 24 tokens");
     REFUSED(limits.page_tokens = 512, BP_EINVAL, "pages of 512 tokens");
     REFUSED(limits.page_count = 0, BP_EINVAL, "0 cache pages");

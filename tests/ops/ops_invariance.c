@@ -11,27 +11,28 @@
 
 #include <cmocka.h>
 
-enum { WIDTH = 96, HIDDEN = 160, HEADS = 6, KV_HEADS = 2, DIM = 16, VOCABULARY = 203, TOKENS = 300, PAGE = 16, LAYERS = 2 };
+enum { WIDTH = 96, HIDDEN = 160, HEADS = 6, KV_HEADS = 2, VOCABULARY = 203, TOKENS = 300, PAGE = 16, LAYERS = 2 };
 
 static net model;
+static uint32_t dim = 16; /* of a head: half a quantisation block */
 static int32_t tokens[4][TOKENS], pages[4][TOKENS / PAGE + 1], shuffled[4][TOKENS / PAGE + 1];
 static float expected[4][TOKENS][VOCABULARY];
 
-/* A layer of weights of `dtype`; the second has a window and a soft cap. Heads of 16 are half a quantisation block. */
+/* A layer of weights of `dtype`; the second has a window and a soft cap. */
 static int32_t layer(net *n, int32_t x, uint32_t dtype, int32_t number, int32_t rope)
 {
     int32_t norm = net_random_weight(n, BP_F32, WIDTH, 1), w[8] = {-1, -1, -1, -1, -1, -1, -1, -1};
-    bp_qkv_args qkv = {HEADS, KV_HEADS, DIM, number ? BP_ROPE_NEOX : BP_ROPE_NORMAL, DIM, rope, 1e-6f};
+    bp_qkv_args qkv = {HEADS, KV_HEADS, dim, number ? BP_ROPE_NEOX : BP_ROPE_NORMAL, dim, rope, 1e-6f};
     bp_attention_args attention = {HEADS, BP_MASK_CAUSAL, 0.25f, number ? 8.0f : 0.0f, -1};
-    w[0] = net_random_weight(n, dtype, WIDTH, HEADS * DIM);
-    w[1] = net_random_weight(n, dtype, WIDTH, KV_HEADS * DIM);
-    w[2] = net_random_weight(n, dtype, WIDTH, KV_HEADS * DIM);
-    w[6] = number ? net_random_weight(n, BP_F32, DIM, 1) : -1;
-    n->caches[number] = (bp_cache){.kv_heads = KV_HEADS, .head_dim = DIM, .window = number ? 40 : 0};
+    w[0] = net_random_weight(n, dtype, WIDTH, HEADS * dim);
+    w[1] = net_random_weight(n, dtype, WIDTH, KV_HEADS * dim);
+    w[2] = net_random_weight(n, dtype, WIDTH, KV_HEADS * dim);
+    w[6] = number ? net_random_weight(n, BP_F32, dim, 1) : -1;
+    n->caches[number] = (bp_cache){.kv_heads = KV_HEADS, .head_dim = dim, .window = number ? 40 : 0};
     n->cache_count = (uint32_t)number + 1;
     int32_t h = net_norm(n, x, -1, 0, norm, -1, BP_NORM_RMS, NULL);
     h = net_attention(n, net_qkv(n, h, w, number, &qkv), number, &attention);
-    h = net_linear(n, h, net_random_weight(n, dtype, HEADS * DIM, WIDTH), net_random_weight(n, BP_F32, WIDTH, 1), -1,
+    h = net_linear(n, h, net_random_weight(n, dtype, HEADS * dim, WIDTH), net_random_weight(n, BP_F32, WIDTH, 1), -1,
                    BP_ACT_NONE);
     int32_t sum;
     h = net_norm(n, h, x, BP_NORM_PRE_RESIDUAL, norm, norm, BP_NORM_LAYER, &sum);
@@ -45,7 +46,7 @@ static void build(net *n, uint32_t dtype)
     net_end(n);
     net_begin(n, 5);
     n->max_context = 512;
-    int32_t table = net_random_weight(n, BP_Q8_0, WIDTH, VOCABULARY), rope = net_rope_table(n, 512, DIM);
+    int32_t table = net_random_weight(n, BP_Q8_0, WIDTH, VOCABULARY), rope = net_rope_table(n, 512, dim);
     int32_t x = net_embed(n, table);
     for (int32_t i = 0; i < LAYERS; i++)
         x = layer(n, x, dtype, i, rope);
@@ -247,15 +248,15 @@ static void poisoned_neighbours(void **state)
 }
 
 /* K and V are the same bits whether a prompt or a decoding step wrote them, and copied pages are as good as the first. */
-static void cache_contents(void **state)
+static void check_cache_contents(uint32_t kv_dtype)
 {
-    enum { COUNT = 50, ONE = KV_HEADS * DIM };
-    float k[2][ONE], v[2][ONE];
+    enum { COUNT = 50, MOST = KV_HEADS * 32 };
+    float k[2][MOST], v[2][MOST];
     bp_error error = {0};
     session a, b;
-    (void)state;
-    make_expected(BP_Q4_0, BP_KV_F16, 1);
+    make_expected(BP_Q4_0, kv_dtype, 1);
     setup how = plain();
+    how.kv_dtype = kv_dtype;
     open(&a, how);
     how.isa = ISA_AUTO;
     how.threads = 3;
@@ -268,8 +269,8 @@ static void cache_contents(void **state)
             uint32_t slot = (uint32_t)i % PAGE;
             assert_int_equal(a.how.ops->read_kv(a.model, cache, pages[0][i / PAGE], slot, k[0], v[0], &error), BP_OK);
             assert_int_equal(b.how.ops->read_kv(b.model, cache, shuffled[0][i / PAGE], slot, k[1], v[1], &error), BP_OK);
-            assert_int_equal(different_bits(k[0], k[1], ONE), -1);
-            assert_int_equal(different_bits(v[0], v[1], ONE), -1);
+            assert_int_equal(different_bits(k[0], k[1], KV_HEADS * dim), -1);
+            assert_int_equal(different_bits(v[0], v[1], KV_HEADS * dim), -1);
         }
     }
     int32_t to[4];
@@ -280,6 +281,36 @@ static void cache_contents(void **state)
     same("copied pages", 0, COUNT, 14, got);
     session_close(&a);
     session_close(&b);
+}
+
+static void cache_contents(void **state)
+{
+    (void)state;
+    check_cache_contents(BP_KV_F16);
+}
+
+/* Keys and values of 8 bits, on each set and with each chunk: heads of a whole block. */
+static void quantised_cache(void **state)
+{
+    static const int32_t chunks[] = {TOKENS, 64, 7, 1};
+    int32_t isas[4];
+    int count = session_isas(isas);
+    (void)state;
+    dim = 32;
+    make_expected(BP_F16, BP_KV_Q8_0, 1);
+    for (int i = 0; i < count; i++) {
+        for (int c = 0; c < 4; c++) {
+            setup how = plain();
+            how.isa = isas[i];
+            how.threads = 1 + c % 3;
+            how.kv_dtype = BP_KV_Q8_0;
+            how.page_tokens = c % 2 ? 64 : PAGE;
+            if (isas[i] != ISA_GENERIC || c == 2)
+                run_in_chunks(how, chunks[c], shuffled[0], "quantised cache");
+        }
+    }
+    check_cache_contents(BP_KV_Q8_0);
+    dim = 16;
 }
 
 /* Splitting one sequence's attention over workers happens only with several chunks: 2 here, and decoding. */
@@ -337,6 +368,7 @@ int main(void)
         cmocka_unit_test(neighbours),
         cmocka_unit_test(poisoned_neighbours),
         cmocka_unit_test(cache_contents),
+        cmocka_unit_test(quantised_cache),
         cmocka_unit_test(long_contexts_split),
         cmocka_unit_test(a_swapped_order_is_noticed),
     };

@@ -324,11 +324,53 @@ static void quantisation_is_fitted(void **state)
 
 enum { DIM_LIMIT = 96, ROW_LIMIT = 30 };
 
+/* Positions of [CHUNK_TOKENS][dim] as quantised keys, in tiles, or as quantised values, page by page. */
+static void quantise_keys(const float *data, size_t dim, uint8_t *keys)
+{
+    const weight_type *type = weight_type_of(BP_Q8_0);
+    size_t row_bytes = weight_row_bytes(type, dim), tile_bytes = q8_0_tile_bytes(dim);
+    assert_int_equal(tile_bytes, weight_tile_bytes(type, dim));
+    uint8_t *rows = room(CHUNK_TOKENS * row_bytes);
+    for (size_t b = 0; b < CHUNK_TOKENS * dim / QUANT_BLOCK; b++) {
+        quant_block block;
+        generic_kernels.quantise(data + b * QUANT_BLOCK, QUANT_BLOCK, &block);
+        uint16_t scale = half_from_float(block.scale);
+        memcpy(rows + b * 34, &scale, 2);
+        memcpy(rows + b * 34 + 2, block.q, 32);
+    }
+    for (size_t t = 0; t < CHUNK_TOKENS / 16; t++)
+        type->pack(rows + t * 16 * row_bytes, row_bytes, 16, dim, keys + t * tile_bytes);
+    free(rows);
+}
+
+static void quantise_values(const float *data, size_t dim, size_t page_tokens, size_t page_bytes, uint8_t *values)
+{
+    for (size_t position = 0; position < CHUNK_TOKENS; position++) {
+        uint8_t *page = values + position / page_tokens * page_bytes;
+        size_t slot = position % page_tokens;
+        for (size_t b = 0; b < dim / QUANT_BLOCK; b++) {
+            quant_block block;
+            generic_kernels.quantise(data + position * dim + b * QUANT_BLOCK, QUANT_BLOCK, &block);
+            uint16_t scale = half_from_float(block.scale);
+            memcpy(page + slot * dim + b * QUANT_BLOCK, block.q, QUANT_BLOCK);
+            memcpy(page + page_tokens * dim + (b * page_tokens + slot) * 2, &scale, 2);
+        }
+    }
+}
+
+static size_t page_bytes_of(int type, size_t page_tokens, size_t dim)
+{
+    if (type == KV_Q8_0)
+        return page_tokens / 16 * q8_0_tile_bytes(dim);
+    return page_tokens * dim * (type == KV_F32 ? 4 : 2);
+}
+
 static void attention_case(int isa, net *random, int type, size_t dim, size_t page_tokens, size_t rows, bool spoiled)
 {
-    size_t width = type == KV_F32 ? 4 : 2, count = CHUNK_TOKENS * dim;
+    size_t page_bytes = page_bytes_of(type, page_tokens, dim), count = CHUNK_TOKENS * dim;
     float *data = room(count * 4), *q = room(rows * dim * 4), *scores = room(rows * CHUNK_TOKENS * 4);
-    uint8_t *keys = room(count * width), *values = room(count * width);
+    uint8_t *keys = room(CHUNK_TOKENS / page_tokens * page_bytes), *values = room(CHUNK_TOKENS / page_tokens * page_bytes);
+    quant_block *blocks = room(rows * dim / QUANT_BLOCK * sizeof *blocks);
     float *o = room(2 * rows * dim * 4), m[2][ROW_LIMIT], l[2][ROW_LIMIT];
     const float *q_rows[ROW_LIMIT];
     uint16_t from[ROW_LIMIT], to[ROW_LIMIT];
@@ -338,22 +380,33 @@ static void attention_case(int isa, net *random, int type, size_t dim, size_t pa
                              .soft_cap = rows % 4 ? 0.0f : 5.0f,
                              .rows = rows,
                              .q = q_rows,
+                             .blocks = blocks,
                              .from = from,
                              .to = to,
                              .scores = scores};
     fill(random, data, count);
-    generic_kernels.narrow[type](data, count, keys);
+    if (type == KV_Q8_0) {
+        quantise_keys(data, dim, keys);
+    } else {
+        generic_kernels.narrow[type](data, count, keys);
+    }
     fill(random, data, count);
     if (spoiled)
         spoil(random, data, count);
-    generic_kernels.narrow[type](data, count, values);
+    if (type == KV_Q8_0) {
+        quantise_values(data, dim, page_tokens, page_bytes, values);
+    } else {
+        generic_kernels.narrow[type](data, count, values);
+    }
     fill(random, q, rows * dim);
     if (spoiled)
         spoil(random, q, dim); /* the first row only */
     for (size_t i = 0; i * page_tokens < CHUNK_TOKENS; i++) {
-        chunk.keys[i] = keys + i * page_tokens * dim * width;
-        chunk.values[i] = values + i * page_tokens * dim * width;
+        chunk.keys[i] = keys + i * page_bytes;
+        chunk.values[i] = values + i * page_bytes;
     }
+    if (type == KV_Q8_0)
+        generic_kernels.quantise(q, rows * dim, blocks);
     for (size_t r = 0; r < rows; r++) {
         q_rows[r] = q + r * dim;
         from[r] = (uint16_t)(net_next(random) % 3 ? 0 : net_next(random) % CHUNK_TOKENS);
@@ -373,15 +426,16 @@ static void attention_case(int isa, net *random, int type, size_t dim, size_t pa
     free(scores);
     free(keys);
     free(values);
+    free(blocks);
     free(o);
 }
 
 static void attention_of(int isa, net *random)
 {
-    static const size_t dims[] = {16, 48, 64, 80};
+    static const size_t dims[] = {16, 48, 64, 80}, quantised_dims[] = {32, 64, 96, 64};
     for (int type = 0; type < KV_TYPES; type++) {
         for (size_t rows = 1; rows <= ROW_LIMIT; rows += rows < 8 ? 1 : 5) {
-            size_t dim = dims[(rows + (size_t)type) % 4], page = (size_t)16 << (rows % 5);
+            size_t dim = (type == KV_Q8_0 ? quantised_dims : dims)[(rows + (size_t)type) % 4], page = (size_t)16 << (rows % 5);
             attention_case(isa, random, type, dim, page, rows, false);
             attention_case(isa, random, type, dim, page, rows, true);
         }

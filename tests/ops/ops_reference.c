@@ -516,6 +516,8 @@ static void attention_is_softmax(void **state)
         {4, 1, 16, BP_ROPE_NONE, 0, BP_MASK_CAUSAL, 1, 0.0f, false, BP_KV_F32, 30},
         {6, 2, 32, BP_ROPE_NORMAL, 32, BP_MASK_CAUSAL, 0, 0.0f, false, BP_KV_F16, 530},
         {6, 2, 32, BP_ROPE_NORMAL, 32, BP_MASK_CAUSAL, 0, 2.0f, true, BP_KV_BF16, 40},
+        {6, 2, 32, BP_ROPE_NORMAL, 32, BP_MASK_CAUSAL, 0, 0.0f, false, BP_KV_Q8_0, 300},
+        {4, 2, 64, BP_ROPE_NEOX, 64, BP_MASK_CAUSAL, 20, 3.0f, true, BP_KV_Q8_0, 70},
     };
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++)
         check_attention(&cases[i]);

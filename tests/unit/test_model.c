@@ -114,6 +114,7 @@ static void a_decoder_is_seven_ops_a_layer(void **state)
     assert_true(attention->scale == 0.25f && attention->sinks == -1 && attention->mask == BP_MASK_CAUSAL);
     assert_int_equal(model_kv_bytes_per_token(f.model, BP_KV_F16), 2 * 2 * 2 * 16 * 2);
     assert_int_equal(model_kv_bytes_per_token(f.model, BP_KV_F32), 2 * 2 * 2 * 16 * 4);
+    assert_int_equal(model_kv_bytes_per_token(f.model, BP_KV_Q8_0), 2 * 2 * 2 * 16 / 32 * 34);
     assert_false(model_damaged(f.model));
     end(&f);
 }

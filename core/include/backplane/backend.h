@@ -24,7 +24,8 @@ typedef struct bp_batch {
     const int32_t *rows;               /* [row_count] ascending indices of tokens that want output */
 } bp_batch;
 
-enum { BP_KV_F16 = 0, BP_KV_F32 = 1, BP_KV_BF16 = 2 };
+/* Types of cached keys and values. Q8_0 has blocks of 32 elements of a head: 32 bytes and a 16-bit scale. */
+enum { BP_KV_F16 = 0, BP_KV_F32 = 1, BP_KV_BF16 = 2, BP_KV_Q8_0 = 3 };
 
 /* What the caller promises never to exceed; the backend plans its memory from it. */
 typedef struct bp_limits {

@@ -1,6 +1,8 @@
 /* The AVX2 kernel set, but for matrix products: the vector kernels over two registers. */
 #include "simd_avx2.h"
 
+#include "blocks.h"
+
 #include "vector_math.h"
 
 #include "vector_attention.h"

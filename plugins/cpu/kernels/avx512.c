@@ -1,6 +1,8 @@
 /* The AVX-512 kernel set, but for matrix products: the vector kernels over one register. */
 #include "simd_avx512.h"
 
+#include "blocks.h"
+
 #include "vector_math.h"
 
 #include "vector_attention.h"

@@ -229,7 +229,7 @@ const kernels generic_kernels = {
     .rope_normal = rope_normal,
     .rope_neox = rope_neox,
     .narrow = {narrow_f16, narrow_f32, narrow_bf16},
-    .attend = {generic_attend_f16, generic_attend_f32, generic_attend_bf16},
+    .attend = {generic_attend_f16, generic_attend_f32, generic_attend_bf16, generic_attend_q8_0},
     .combine = generic_combine,
     .divide = generic_divide,
 };

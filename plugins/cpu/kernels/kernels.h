@@ -11,7 +11,8 @@
  * and its size is rounded up to 64 bytes.
  *
  * Cache pages. Of one kv head: K is [page_tokens/16][head_dim][16], so that scores run along positions; V is
- * [page_tokens][head_dim]. */
+ * [page_tokens][head_dim]. In Q8_0, K is [page_tokens/16] packed tiles of Q8_0 weights, whose columns are positions; V is
+ * [page_tokens][head_dim] signed bytes, then [head_dim/32][page_tokens] f16 scales. */
 #ifndef CPU_KERNELS_H
 #define CPU_KERNELS_H
 
@@ -54,7 +55,13 @@ typedef struct matmul_input {
 typedef void matmul_fn(const uint8_t *packed, size_t tile_bytes, size_t k, size_t tiles, const matmul_input *x, size_t row,
                        size_t rows, float *out, size_t out_stride);
 
-enum { KV_F16 = 0, KV_F32 = 1, KV_BF16 = 2, KV_TYPES = 3 };
+enum { KV_F16 = 0, KV_F32 = 1, KV_BF16 = 2, KV_Q8_0 = 3, KV_TYPES = 4 };
+
+/* Bytes of a packed tile of Q8_0 of K elements. */
+static inline size_t q8_0_tile_bytes(size_t k)
+{
+    return (k * TILE_COLUMNS + k / QUANT_BLOCK * TILE_COLUMNS * 2 + 63) / 64 * 64;
+}
 
 /* Query rows against one chunk of one kv head. A row attends to the positions [from, to) of the chunk, from < to. */
 typedef struct attention_chunk {
@@ -62,7 +69,8 @@ typedef struct attention_chunk {
     const void *keys[CHUNK_TOKENS / 16], *values[CHUNK_TOKENS / 16]; /* of this head, a pointer a page; only pages in use */
     float scale, soft_cap;
     size_t rows;
-    const float *const *q;     /* [rows] */
+    const float *const *q;     /* [rows]; not for Q8_0 */
+    const quant_block *blocks; /* [rows][head_dim / 32], for Q8_0 */
     const uint16_t *from, *to; /* [rows] relative to the chunk */
     float *scores;             /* scratch [rows][CHUNK_TOKENS] */
     float *m, *l;              /* out [rows] */
@@ -86,8 +94,8 @@ typedef struct kernels {
     /* In place; table is half cosines then half sines. */
     void (*rope_normal)(float *x, const float *table, size_t half);
     void (*rope_neox)(float *x, const float *table, size_t half);
-    /* x[n] rounded to nearest even in a cache type, contiguous. Of F16, n is a multiple of 16. */
-    void (*narrow[KV_TYPES])(const float *x, size_t n, void *out);
+    /* x[n] rounded to nearest even in a floating-point cache type, contiguous. Of F16, n is a multiple of 16. */
+    void (*narrow[KV_Q8_0])(const float *x, size_t n, void *out);
     void (*attend[KV_TYPES])(const attention_chunk *chunk);
     /* M, L, O absorb the next chunk. */
     void (*combine)(float *m, float *l, float *o, float chunk_m, float chunk_l, const float *chunk_o, size_t n);

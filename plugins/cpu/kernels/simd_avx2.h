@@ -52,6 +52,11 @@ static inline v16 v_load_bf16(const void *at) {
     __m256i a = _mm256_cvtepu16_epi32(_mm_loadu_si128(half)), b = _mm256_cvtepu16_epi32(_mm_loadu_si128(half + 1));
     return V2(_mm256_castsi256_ps(_mm256_slli_epi32(a, 16)), _mm256_castsi256_ps(_mm256_slli_epi32(b, 16)));
 }
+static inline v16 v_load_i8(const int8_t *at) {
+    __m128i bytes = _mm_loadu_si128((const __m128i *)(const void *)at);
+    return V2(_mm256_cvtepi32_ps(_mm256_cvtepi8_epi32(bytes)),
+              _mm256_cvtepi32_ps(_mm256_cvtepi8_epi32(_mm_unpackhi_epi64(bytes, bytes))));
+}
 /* Sixteen pairs of BF16 as floats: the first of each pair, and the second. */
 static inline __m256 pair_first(__m256i pairs) { return _mm256_castsi256_ps(_mm256_slli_epi32(pairs, 16)); }
 static inline __m256 pair_second(__m256i pairs) {

@@ -28,6 +28,9 @@ static inline v16 v_load_bf16(const void *at) {
     __m512i wide = _mm512_cvtepu16_epi32(_mm256_loadu_si256((const __m256i *)at));
     return _mm512_castsi512_ps(_mm512_slli_epi32(wide, 16));
 }
+static inline v16 v_load_i8(const int8_t *at) {
+    return _mm512_cvtepi32_ps(_mm512_cvtepi8_epi32(_mm_loadu_si128((const __m128i *)(const void *)at)));
+}
 /* Sixteen pairs of BF16 as floats: the first of each pair, and the second. */
 static inline void v_load_pairs(const void *at, v16 *first, v16 *second) {
     __m512i pairs = _mm512_loadu_si512(at);

@@ -38,7 +38,7 @@ static ALWAYS_INLINE void score_tile(const int type, const int R, const int G, c
     UNROLL for (int r = 0; r < R; r++)
     {
         float *scores = chunk->scores + (row + (size_t)r) * CHUNK_TOKENS + group * 16;
-        UNROLL for (int g = 0; g < G; g++) v_store(scores + g * 16, v_mul(sum[r * G + g], v_set(chunk->scale)));
+        UNROLL for (int g = 0; g < G; g++) v_store(scores + g * 16, sum[r * G + g]);
     }
 }
 
@@ -57,18 +57,37 @@ static ALWAYS_INLINE void score_rows(const int type, const int R, const int G, c
         score_tile(type, R, 1, chunk, row, group);
 }
 
-/* Turns a row's scores into p, and leaves its m and l. */
+/* Scores of all rows against Q8_0 keys: the product with such weights, whose outputs are positions. */
+static void score_quantised(const attention_chunk *chunk)
+{
+    size_t first = CHUNK_TOKENS, last = 0, page_tokens = chunk->page_tokens, tile_bytes = q8_0_tile_bytes(chunk->head_dim);
+    for (size_t r = 0; r < chunk->rows; r++) {
+        if (chunk->from[r] < first)
+            first = chunk->from[r];
+        if (chunk->to[r] > last)
+            last = chunk->to[r];
+    }
+    matmul_input x = {.blocks = chunk->blocks};
+    for (size_t at = first / 16 * 16; at < last;) {
+        size_t page = at / page_tokens, end = (page + 1) * page_tokens < last ? (page + 1) * page_tokens : last;
+        const uint8_t *tile = (const uint8_t *)chunk->keys[page] + at % page_tokens / 16 * tile_bytes;
+        SIMD(q8_0)(tile, tile_bytes, chunk->head_dim, (end - at + 15) / 16, &x, 0, chunk->rows, chunk->scores + at,
+                   CHUNK_TOKENS);
+        at = (page + 1) * page_tokens;
+    }
+}
+
+/* Turns a row's scores, still without their scale, into p, and leaves its m and l. */
 static void soften_row(const attention_chunk *chunk, size_t row)
 {
     float *p = chunk->scores + row * CHUNK_TOKENS;
     size_t from = chunk->from[row], to = chunk->to[row], first = from / 16 * 16;
     v16 lowest = v_set(-math_from_bits(0x7f800000u)), top = lowest, lanes = v_set(0.0f);
     for (size_t i = first; i < to; i += 16) {
-        v16 s = v_load(p + i);
-        if (chunk->soft_cap != 0.0f) {
+        v16 s = v_mul(v_load(p + i), v_set(chunk->scale));
+        if (chunk->soft_cap != 0.0f)
             s = v_soft_cap(s, chunk->soft_cap);
-            v_store(p + i, s);
-        }
+        v_store(p + i, s);
         mask16 here = lanes_between(from > i ? from - i : 0, to - i);
         top = v_max(v_select(here, s, lowest), top); /* top where s is NaN */
     }
@@ -83,14 +102,13 @@ static void soften_row(const attention_chunk *chunk, size_t row)
     chunk->l[row] = v_sum(lanes);
 }
 
-/* o of R rows gains the positions [from, to), D vectors of dimensions from `dim` on. */
-static ALWAYS_INLINE void value_tile(const int type, const int R, const int D, const attention_chunk *chunk, size_t row,
-                                     size_t dim, size_t from, size_t to)
+/* o of R rows gains the positions [from, to), D vectors of dimensions from `dim` on, times p of the rows. */
+static ALWAYS_INLINE void value_tile(const int type, const int R, const int D, const attention_chunk *chunk, const float *p,
+                                     size_t row, size_t dim, size_t from, size_t to)
 {
     size_t head_dim = chunk->head_dim;
     v16 sum[VALUE_ROWS * VALUE_VECTORS];
     float *o = chunk->o + row * head_dim + dim;
-    const float *p = chunk->scores + row * CHUNK_TOKENS;
     UNROLL for (int r = 0; r < R; r++)
     {
         UNROLL for (int d = 0; d < D; d++) sum[r * D + d] = v_load(o + (size_t)r * head_dim + d * 16);
@@ -114,16 +132,41 @@ static ALWAYS_INLINE void value_tile(const int type, const int R, const int D, c
     }
 }
 
+/* p of R rows times the scales of block `block` of the values' dimensions. */
+static ALWAYS_INLINE void weigh_rows(const int R, const attention_chunk *chunk, size_t row, size_t block, size_t from,
+                                     size_t to, float *weighed)
+{
+    size_t page_tokens = chunk->page_tokens;
+    const float *p = chunk->scores + row * CHUNK_TOKENS;
+    for (size_t i = from / 16 * 16; i < to; i += 16) {
+        const uint8_t *page = chunk->values[i / page_tokens];
+        v16 d = v_load_f16(page + page_tokens * chunk->head_dim + (block * page_tokens + i % page_tokens) * 2);
+        UNROLL for (int r = 0; r < R; r++)
+        {
+            v_store(weighed + r * CHUNK_TOKENS + i, v_mul(v_load(p + r * CHUNK_TOKENS + i), d));
+        }
+    }
+}
+
 static ALWAYS_INLINE void value_rows(const int type, const int R, const attention_chunk *chunk, size_t row, size_t from,
                                      size_t to)
 {
     size_t dim = 0, wide = VALUE_VECTORS * 16;
+    const float *p = chunk->scores + row * CHUNK_TOKENS;
     if (from >= to)
         return;
+    if (type == KV_Q8_0) {
+        float weighed[VALUE_ROWS * CHUNK_TOKENS];
+        for (; dim < chunk->head_dim; dim += QUANT_BLOCK) {
+            weigh_rows(R, chunk, row, dim / QUANT_BLOCK, from, to, weighed);
+            value_tile(type, R, QUANT_BLOCK / 16, chunk, weighed, row, dim, from, to);
+        }
+        return;
+    }
     for (; dim + wide <= chunk->head_dim; dim += wide)
-        value_tile(type, R, VALUE_VECTORS, chunk, row, dim, from, to);
+        value_tile(type, R, VALUE_VECTORS, chunk, p, row, dim, from, to);
     for (; dim < chunk->head_dim; dim += 16)
-        value_tile(type, R, 1, chunk, row, dim, from, to);
+        value_tile(type, R, 1, chunk, p, row, dim, from, to);
 }
 
 /* Rows of a tile differ in range. The common part is done together; what comes before and after it, row by row. */
@@ -148,7 +191,7 @@ static ALWAYS_INLINE void value_group(const int type, const int R, const attenti
         value_rows(type, 1, chunk, row + r, to, chunk->to[row + r]);
 }
 
-static ALWAYS_INLINE void attend(const int type, const attention_chunk *chunk)
+static ALWAYS_INLINE void score_all(const int type, const attention_chunk *chunk)
 {
     size_t rows = chunk->rows, row = 0;
     for (; row + SCORE_ROWS <= rows; row += SCORE_ROWS)
@@ -159,7 +202,17 @@ static ALWAYS_INLINE void attend(const int type, const attention_chunk *chunk)
         score_rows(type, 3, SIMD_WIDE ? 4 : 1, chunk, row);
     for (; row < rows; row++)
         score_rows(type, 1, 4, chunk, row);
-    for (row = 0; row < rows; row++)
+}
+
+static ALWAYS_INLINE void attend(const int type, const attention_chunk *chunk)
+{
+    size_t rows = chunk->rows, row = 0;
+    if (type == KV_Q8_0) {
+        score_quantised(chunk);
+    } else {
+        score_all(type, chunk);
+    }
+    for (; row < rows; row++)
         soften_row(chunk, row);
     memset(chunk->o, 0, rows * chunk->head_dim * sizeof *chunk->o);
     for (row = 0; row + VALUE_ROWS <= rows; row += VALUE_ROWS)
@@ -181,6 +234,11 @@ static void attend_f32(const attention_chunk *chunk)
 static void attend_bf16(const attention_chunk *chunk)
 {
     attend(KV_BF16, chunk);
+}
+
+static void attend_q8_0(const attention_chunk *chunk)
+{
+    attend(KV_Q8_0, chunk);
 }
 
 static void combine(float *m, float *l, float *o, float chunk_m, float chunk_l, const float *chunk_o, size_t n)

@@ -74,12 +74,13 @@ static inline v16 v_gelu_tanh(v16 x)
 
 static ALWAYS_INLINE v16 v_soft_cap(v16 x, float cap) { return v_mul(v_set(cap), v_tanh(v_div(x, v_set(cap)))); }
 
-/* Sixteen elements from `index` of an array of a KV_ type. */
+/* Sixteen elements from `index` of an array of a KV_ type; of Q8_0 without their scale. */
 static ALWAYS_INLINE v16 v_widen(int type, const void *base, size_t index)
 {
     switch (type) {
     case KV_F16: return v_load_f16((const uint8_t *)base + index * 2);
     case KV_BF16: return v_load_bf16((const uint8_t *)base + index * 2);
+    case KV_Q8_0: return v_load_i8((const int8_t *)base + index);
     default: return v_load((const float *)base + index);
     }
 }

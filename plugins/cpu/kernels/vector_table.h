@@ -16,7 +16,7 @@ const kernels SIMD(kernels) = {
     .rope_normal = rope_normal,
     .rope_neox = rope_neox,
     .narrow = {narrow_f16, narrow_f32, narrow_bf16},
-    .attend = {attend_f16, attend_f32, attend_bf16},
+    .attend = {attend_f16, attend_f32, attend_bf16, attend_q8_0},
     .combine = combine,
     .divide = divide,
 };
