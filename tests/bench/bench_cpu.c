@@ -1,7 +1,9 @@
-/* bench_cpu PLUGIN [threads [isa [context]]]: times the CPU plugin alone on a model of SmolLM2-135M's shape in Q4_1, with
- * random weights: loading, a prompt of 512 tokens, and decoding 1, 8 and 32 sequences. `isa` is the number of the option's
- * word (0 is auto). For figures of the whole program use `backplane bench`. */
+/* bench_cpu PLUGIN [threads [isa [context [type]]]]: times the CPU plugin alone on a model of SmolLM2-135M's shape with random
+ * weights: loading, a prompt of 512 tokens, and decoding 1, 8 and 32 sequences. `isa` is the number of the option's word (0 is
+ * auto), `type` is that of the layers' weights (Q4_1; types with blocks of 256 get a width of 768). For figures of the whole
+ * program use `backplane bench`. */
 #include "../../plugins/cpu/device.h"
+#include "../support/block_scales.h"
 
 #include <dlfcn.h>
 #include <math.h>
@@ -11,10 +13,7 @@
 
 enum {
     LAYERS = 30,
-    WIDTH = 576,
     HIDDEN = 1536,
-    HEADS = 9,
-    KV_HEADS = 3,
     HEAD_DIM = 64,
     VOCABULARY = 49152,
     CONTEXT = 8192,
@@ -30,6 +29,7 @@ typedef struct builder {
     bp_value values[LAYERS * 8 + 8];
     bp_cache caches[LAYERS];
     uint32_t weight_count, op_count, value_count;
+    uint32_t type, width, heads, kv_heads;
     uint64_t random;
 } builder;
 
@@ -54,17 +54,32 @@ static uint32_t next(builder *b)
     return (uint32_t)(b->random >> 32);
 }
 
-static uint16_t half(float x)
+typedef struct type_row {
+    const char *name;
+    uint32_t number;
+    size_t elements, bytes;
+} type_row;
+
+static const type_row types[] = {
+#define TYPE_ROW(name, number, elements, bytes) {#name, number, elements, bytes},
+    BP_DTYPES(TYPE_ROW)
+#undef TYPE_ROW
+};
+
+static const type_row *type_of(const char *name, uint32_t number)
 {
-    uint32_t bits;
-    memcpy(&bits, &x, sizeof bits);
-    return (uint16_t)((bits >> 16 & 0x8000u) | (((bits & 0x7fffffffu) - 0x38000000u) >> 13));
+    for (size_t i = 0; i < sizeof types / sizeof *types; i++)
+        if (name ? strcmp(types[i].name, name) == 0 : types[i].number == number)
+            return &types[i];
+    fprintf(stderr, "bench_cpu: there is no weight type %s\n", name ? name : "of that number");
+    exit(2);
 }
 
 /* Random blocks whose values are of the size of a trained weight's. */
 static int32_t matrix(builder *b, uint32_t dtype, size_t k, size_t n)
 {
-    size_t block = dtype == BP_Q8_0 ? 34 : 20, bytes = k / 32 * block * n;
+    const type_row *type = type_of(NULL, dtype);
+    size_t bytes = k / type->elements * type->bytes * n;
     uint8_t *data = aligned_alloc(4096, (bytes + 4095) / 4096 * 4096);
     if (!data)
         exit(1);
@@ -72,12 +87,14 @@ static int32_t matrix(builder *b, uint32_t dtype, size_t k, size_t n)
         uint32_t word = next(b);
         memcpy(data + i, &word, bytes - i < 4 ? bytes - i : 4);
     }
-    float d = 2.0f / sqrtf((float)k);
-    for (size_t i = 0; i < bytes; i += block) {
-        uint16_t scale = half(dtype == BP_Q8_0 ? d / 127.0f : d / 8.0f), minimum = half(-d);
-        memcpy(data + i, &scale, 2);
-        if (dtype == BP_Q4_1)
-            memcpy(data + i + 2, &minimum, 2);
+    float size = 2.0f / sqrtf((float)k);
+    for (size_t i = 0; i < bytes; i += type->bytes) {
+        float x = size * ((float)next(b) * 0x1p-31f - 1.0f);
+        uint16_t half = dtype == BP_BF16 ? bfloat_from_float(x) : half_from_float(x);
+        if (type->elements == 1)
+            memcpy(data + i, type->bytes == 4 ? (const void *)&x : (const void *)&half, type->bytes);
+        else
+            block_set_scales(dtype, data + i, size, -size);
     }
     b->weights[b->weight_count] = (bp_weight){
         .name = "random", .dtype = dtype, .rank = 2, .shape = {(int64_t)k, (int64_t)n, 1, 1}, .data = data, .bytes = bytes};
@@ -122,10 +139,10 @@ static int32_t norm(builder *b, int32_t in, int32_t residual, int32_t *sum, uint
     o->in[0] = in;
     o->in[1] = residual;
     o->flags = residual >= 0 ? BP_NORM_PRE_RESIDUAL : 0;
-    o->weight[0] = floats(b, WIDTH, 1, 1.0f);
-    o->out[0] = value(b, WIDTH, rows);
+    o->weight[0] = floats(b, b->width, 1, 1.0f);
+    o->out[0] = value(b, b->width, rows);
     if (sum)
-        *sum = o->out[1] = value(b, WIDTH, rows);
+        *sum = o->out[1] = value(b, b->width, rows);
     return o->out[0];
 }
 
@@ -135,53 +152,55 @@ static int32_t linear(builder *b, int32_t in, uint32_t width, uint32_t n, int32_
     bp_op *o = op(b, BP_OP_LINEAR, &args, sizeof args);
     o->in[0] = in;
     o->in[1] = residual;
-    o->weight[0] = matrix(b, BP_Q4_1, width, n);
+    o->weight[0] = matrix(b, b->type, width, n);
     o->out[0] = value(b, n, BP_ROWS_TOKENS);
     return o->out[0];
 }
 
 static int32_t layer(builder *b, int32_t index, int32_t x, int32_t rope)
 {
-    static bp_qkv_args qkv = {HEADS, KV_HEADS, HEAD_DIM, BP_ROPE_NORMAL, HEAD_DIM, 0, 0.0f};
-    static const bp_attention_args attention = {HEADS, BP_MASK_CAUSAL, 0.125f, 0.0f, -1};
+    static bp_qkv_args qkv = {0, 0, HEAD_DIM, BP_ROPE_NORMAL, HEAD_DIM, 0, 0.0f};
+    static bp_attention_args attention = {0, BP_MASK_CAUSAL, 0.125f, 0.0f, -1};
     static const bp_linear_args silu = {BP_ACT_SILU};
     qkv.rope_table = rope;
+    qkv.heads = attention.heads = b->heads;
+    qkv.kv_heads = b->kv_heads;
     int32_t h = norm(b, x, -1, NULL, BP_ROWS_TOKENS);
     bp_op *o = op(b, BP_OP_QKV, &qkv, sizeof qkv);
     o->in[0] = h;
-    o->weight[0] = matrix(b, BP_Q4_1, WIDTH, HEADS * HEAD_DIM);
-    o->weight[1] = matrix(b, BP_Q4_1, WIDTH, KV_HEADS * HEAD_DIM);
-    o->weight[2] = matrix(b, BP_Q4_1, WIDTH, KV_HEADS * HEAD_DIM);
+    o->weight[0] = matrix(b, b->type, b->width, b->heads * HEAD_DIM);
+    o->weight[1] = matrix(b, b->type, b->width, b->kv_heads * HEAD_DIM);
+    o->weight[2] = matrix(b, b->type, b->width, b->kv_heads * HEAD_DIM);
     o->cache = index;
-    int32_t q = o->out[0] = value(b, HEADS * HEAD_DIM, BP_ROWS_TOKENS);
+    int32_t q = o->out[0] = value(b, b->heads * HEAD_DIM, BP_ROWS_TOKENS);
     o = op(b, BP_OP_ATTENTION, &attention, sizeof attention);
     o->in[0] = q;
     o->cache = index;
-    int32_t a = o->out[0] = value(b, HEADS * HEAD_DIM, BP_ROWS_TOKENS);
-    x = linear(b, a, HEADS * HEAD_DIM, WIDTH, x);
+    int32_t a = o->out[0] = value(b, b->heads * HEAD_DIM, BP_ROWS_TOKENS);
+    x = linear(b, a, b->heads * HEAD_DIM, b->width, x);
     h = norm(b, x, -1, NULL, BP_ROWS_TOKENS);
     o = op(b, BP_OP_GATED_MLP, &silu, sizeof silu);
     o->in[0] = h;
-    o->weight[0] = matrix(b, BP_Q4_1, WIDTH, HIDDEN);
-    o->weight[1] = matrix(b, BP_Q4_1, WIDTH, HIDDEN);
+    o->weight[0] = matrix(b, b->type, b->width, HIDDEN);
+    o->weight[1] = matrix(b, b->type, b->width, HIDDEN);
     int32_t m = o->out[0] = value(b, HIDDEN, BP_ROWS_TOKENS);
-    b->caches[index] = (bp_cache){.kv_heads = KV_HEADS, .head_dim = HEAD_DIM};
-    return linear(b, m, HIDDEN, WIDTH, x);
+    b->caches[index] = (bp_cache){.kv_heads = b->kv_heads, .head_dim = HEAD_DIM};
+    return linear(b, m, HIDDEN, b->width, x);
 }
 
 static bp_program build(builder *b)
 {
     static const bp_embed_args embed = {1.0f};
     static const bp_logits_args logits = {1.0f, 0.0f};
-    int32_t table = matrix(b, BP_Q8_0, WIDTH, VOCABULARY), rope = floats(b, HEAD_DIM, CONTEXT, 0.0f);
+    int32_t table = matrix(b, BP_Q8_0, b->width, VOCABULARY), rope = floats(b, HEAD_DIM, CONTEXT, 0.0f);
     bp_op *o = op(b, BP_OP_EMBED, &embed, sizeof embed);
     o->weight[0] = table;
-    int32_t x = o->out[0] = value(b, WIDTH, BP_ROWS_TOKENS);
+    int32_t x = o->out[0] = value(b, b->width, BP_ROWS_TOKENS);
     for (int32_t i = 0; i < LAYERS; i++)
         x = layer(b, i, x, rope);
     o = op(b, BP_OP_ROWS, NULL, 0);
     o->in[0] = x;
-    x = o->out[0] = value(b, WIDTH, BP_ROWS_OUTPUTS);
+    x = o->out[0] = value(b, b->width, BP_ROWS_OUTPUTS);
     x = norm(b, x, -1, NULL, BP_ROWS_OUTPUTS);
     o = op(b, BP_OP_LOGITS, &logits, sizeof logits);
     o->in[0] = x;
@@ -265,7 +284,7 @@ int main(int count, char **words)
     static builder b = {.random = 1};
     static runner r;
     if (count < 2)
-        return fprintf(stderr, "usage: bench_cpu PLUGIN [threads [isa [context]]]\n"), 2;
+        return fprintf(stderr, "usage: bench_cpu PLUGIN [threads [isa [context [type]]]]\n"), 2;
     void *library = dlopen(words[1], RTLD_NOW | RTLD_LOCAL);
     if (!library)
         return fprintf(stderr, "bench_cpu: %s\n", dlerror()), 1;
@@ -275,6 +294,11 @@ int main(int count, char **words)
     cpu_config config = {.threads = count > 2 ? atoi(words[2]) : INT64_MIN, .spin_us = 100};
     config.isa = count > 3 ? atoi(words[3]) : 0;
     uint32_t context = count > 4 ? (uint32_t)atoi(words[4]) : 64;
+    const type_row *type = type_of(count > 5 ? words[5] : "Q4_1", 0);
+    b.type = type->number;
+    b.heads = type->elements == 256 ? 12 : 9;
+    b.kv_heads = b.heads / 3;
+    b.width = b.heads * HEAD_DIM;
     bp_program program = build(&b);
     bp_limits limits = {sizeof limits, MAX_TOKENS, MAX_SEQS, MAX_SEQS, PAGE, PAGES, CONTEXT, BP_KV_F16};
     bp_error error = {0};

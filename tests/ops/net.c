@@ -1,5 +1,7 @@
 #include "net.h"
 
+#include "../support/block_scales.h"
+
 #include "kernels/half.h"
 #include "platform.h"
 
@@ -119,59 +121,21 @@ int32_t net_float_weight(net *n, const float *data, size_t k, size_t rows)
     return net_raw_weight(n, BP_F32, k, rows, data);
 }
 
-/* Where a block's f16 scale lies, and how large its elements are in steps of it. */
-typedef struct block_scale_place {
-    uint32_t dtype, at;
-    float steps;
-    bool minimum; /* next to it */
-    float minimum_steps;
-} block_scale_place;
-
-static const block_scale_place places[] = {
-    {BP_Q8_0, 0, 127, false, 0},      {BP_Q4_0, 0, 8, false, 0},         {BP_Q4_1, 0, 8, true, 1},
-    {BP_Q5_0, 0, 16, false, 0},       {BP_Q5_1, 0, 16, true, 1},         {BP_IQ4_NL, 0, 127, false, 0},
-    {BP_Q4_K, 0, 15 * 63, true, 63},  {BP_Q5_K, 0, 31 * 63, true, 63},   {BP_Q6_K, 208, 32 * 128, false, 0},
-    {BP_Q3_K, 108, 4 * 32, false, 0}, {BP_Q2_K, 80, 3 * 15, true, 15},
-};
-
-static void put_half(uint8_t *at, float x)
-{
-    uint16_t half = half_from_float(x);
-    memcpy(at, &half, 2);
-}
-
 /* One block: bytes at random, scales of the right size. */
 static void fill_block(net *n, uint32_t dtype, float size, uint8_t *block, size_t bytes)
 {
     float x = net_uniform(n) * size;
-    uint16_t half = bfloat_from_float(x);
-    switch (dtype) {
-    case BP_F32:
+    uint16_t half = dtype == BP_BF16 ? bfloat_from_float(x) : half_from_float(x);
+    if (bytes == 4) {
         memcpy(block, &x, 4);
-        return;
-    case BP_F16:
-        put_half(block, x);
-        return;
-    case BP_BF16:
+    } else if (bytes == 2) {
         memcpy(block, &half, 2);
-        return;
-    default:
+    } else {
         for (size_t i = 0; i < bytes; i++)
             block[i] = (uint8_t)(net_next(n) >> 13);
+        if (!block_set_scales(dtype, block, x, net_uniform(n) * size))
+            stop("net", "a type without a place for its scale");
     }
-    if (dtype == BP_MXFP4) {
-        block[0] = (uint8_t)(118 + net_next(n) % 8);
-        return;
-    }
-    for (size_t i = 0; i < sizeof places / sizeof *places; i++) {
-        if (places[i].dtype != dtype)
-            continue;
-        put_half(block + places[i].at, x / places[i].steps);
-        if (places[i].minimum)
-            put_half(block + places[i].at + 2, net_uniform(n) * size / places[i].minimum_steps);
-        return;
-    }
-    stop("net", "a type without a place for its scale");
 }
 
 int32_t net_random_weight(net *n, uint32_t dtype, size_t k, size_t rows)
