@@ -131,6 +131,14 @@ static ALWAYS_INLINE void group_sums(const block_format *f, const int R, const u
     }
 }
 
+/* The same block of the tile that comes next. Without this the products of few rows wait for memory and then multiply, one after
+ * the other: a tile is too short for the processor to foresee the next. */
+static ALWAYS_INLINE void prefetch_next(const block_format *f, const uint8_t *vectors, const uint8_t *scales,
+                                        size_t tile_bytes) {
+    UNROLL for (int i = 0; i < f->bits; i++) _mm_prefetch((const char *)vectors + tile_bytes + i * 64, _MM_HINT_T1);
+    _mm_prefetch((const char *)scales + tile_bytes, _MM_HINT_T1);
+}
+
 static ALWAYS_INLINE void block_half(const block_format *f, const int R, const tile_args *args, size_t half)
 {
     const size_t blocks = args->k / QUANT_BLOCK;
@@ -141,6 +149,10 @@ static ALWAYS_INLINE void block_half(const block_format *f, const int R, const t
     UNROLL for (int r = 0; r < R; r++) total[r] = _mm256_setzero_ps();
     for (size_t b = 0; b < blocks; b++, vectors += block_vector_bytes(f), x++) {
         const uint8_t *scales = block_scales_at(f, args->packed, args->k, b);
+        if (half == 0) {
+            const uint8_t *bytes = f->scales == SCALES_SUPER ? block_scale_bytes(f, scales, b) : scales;
+            prefetch_next(f, vectors, bytes, args->tile_bytes);
+        }
         UNROLL for (int group = 0; group < QUANT_BLOCK / f->group; group++) {
             __m256i sum[MAX_ROWS];
             __m256 d, m;

@@ -142,6 +142,17 @@ static ALWAYS_INLINE void add_group(const block_format *f, const int R, const in
     }
 }
 
+/* The same block of the tiles that come next. Without this the products of few rows wait for memory and then multiply, one
+ * after the other: a tile is too short for the processor to foresee the next. */
+static ALWAYS_INLINE void prefetch_next(const block_format *f, const int C, const uint8_t *vectors, const uint8_t *scales,
+                                        size_t tile_bytes) {
+    UNROLL for (int c = 0; c < C; c++) {
+        const size_t next = (size_t)(C + c) * tile_bytes;
+        UNROLL for (int i = 0; i < f->bits; i++) _mm_prefetch((const char *)vectors + next + i * 64, _MM_HINT_T1);
+        _mm_prefetch((const char *)scales + next, _MM_HINT_T1);
+    }
+}
+
 static ALWAYS_INLINE void block_tile(const block_format *f, const int R, const int C, const tile_args *args)
 {
     const size_t blocks = args->k / QUANT_BLOCK;
@@ -152,6 +163,7 @@ static ALWAYS_INLINE void block_tile(const block_format *f, const int R, const i
     UNROLL for (int i = 0; i < R * C; i++) total[i] = _mm512_setzero_ps();
     for (size_t b = 0; b < blocks; b++, vectors += block_vector_bytes(f), x++) {
         const uint8_t *scales = block_scales_at(f, args->packed, args->k, b);
+        prefetch_next(f, C, vectors, f->scales == SCALES_SUPER ? block_scale_bytes(f, scales, b) : scales, args->tile_bytes);
         UNROLL for (int group = 0; group < QUANT_BLOCK / f->group; group++) {
             add_group(f, R, C, vectors, scales, args->tile_bytes, b, group, x, blocks, table, total);
         }
