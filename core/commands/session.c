@@ -312,6 +312,8 @@ static engine_model model_of(const config *c, const config_model *m)
                           .kv_tokens = number_or_zero(m->kv_tokens),
                           .kv_memory = m->kv_memory,
                           .max_tokens = (uint32_t)m->max_tokens,
+                          .pinned = m->pinned,
+                          .idle_ns = m->pinned ? 0 : (uint64_t)m->idle_seconds * 1000000000u,
                           .system_prompt = m->system_prompt,
                           .sampling = sampling_of(m)};
 }
@@ -327,7 +329,8 @@ bp_status session_start(session *s, bp_error *error)
         return fail_memory(error);
     for (size_t i = 0; i < c->model_count; i++)
         s->models[i] = model_of(c, &c->models[i]);
-    return engine_new(s->backends, (uint32_t)c->backend_count, s->models, (uint32_t)c->model_count, &s->engine, error);
+    return engine_new(s->backends, (uint32_t)c->backend_count, s->models, (uint32_t)c->model_count, c->memory_budget,
+                      &s->engine, error);
 }
 
 void session_end(session *s)

@@ -35,8 +35,18 @@ static bp_status start_loops(bp_engine *e, const engine_backend *backends, uint3
     return BP_OK;
 }
 
+/* Times are the monotonic clock's. */
+static void init_condition(pthread_cond_t *condition)
+{
+    pthread_condattr_t attributes;
+    pthread_condattr_init(&attributes);
+    pthread_condattr_setclock(&attributes, CLOCK_MONOTONIC);
+    pthread_cond_init(condition, &attributes);
+    pthread_condattr_destroy(&attributes);
+}
+
 bp_status engine_new(const engine_backend *backends, uint32_t backend_count, const engine_model *models, uint32_t model_count,
-                     bp_engine **out, bp_error *error)
+                     uint64_t budget, bp_engine **out, bp_error *error)
 {
     bp_status status = check_models(models, model_count, backend_count, error);
     if (status != BP_OK)
@@ -49,7 +59,8 @@ bp_status engine_new(const engine_backend *backends, uint32_t backend_count, con
     }
     e->memory = memory;
     pthread_mutex_init(&e->lock, NULL);
-    pthread_cond_init(&e->changed, NULL);
+    init_condition(&e->changed);
+    e->budget = budget;
     e->backends = arena_array(memory, backend_count, sizeof *e->backends);
     e->loops = arena_array(memory, backend_count, sizeof(loop *));
     e->models = arena_array(memory, model_count, sizeof *e->models);
@@ -57,13 +68,16 @@ bp_status engine_new(const engine_backend *backends, uint32_t backend_count, con
         status = error_set(error, BP_ENOMEM, "no memory for the engine");
     if (status == BP_OK)
         status = start_loops(e, backends, backend_count, error);
+    for (uint32_t i = 0; status == BP_OK && i < model_count; i++)
+        e->models[i] = (model_entry){.engine = e, .config = models[i], .loop = e->loops[models[i].backend],
+                                     .past = {.size = sizeof(bp_model_stats)}};
+    e->model_count = status == BP_OK ? model_count : 0;
+    if (status == BP_OK)
+        status = models_keep(e, error);
     if (status != BP_OK) {
         engine_free(e);
         return status;
     }
-    for (uint32_t i = 0; i < model_count; i++)
-        e->models[i] = (model_entry){.config = models[i], .loop = e->loops[models[i].backend]};
-    e->model_count = model_count;
     *out = e;
     return BP_OK;
 }
@@ -72,6 +86,7 @@ bool engine_drain(bp_engine *engine, uint64_t timeout_ns)
 {
     uint64_t now = clock_now(), until = now + timeout_ns < now ? UINT64_MAX : now + timeout_ns;
     bool idle = true;
+    models_stop(engine);
     for (uint32_t i = 0; i < engine->backend_count; i++)
         idle = loop_drain(engine->loops[i], until) && idle;
     return idle;
@@ -81,6 +96,9 @@ void engine_free(bp_engine *engine)
 {
     if (!engine)
         return;
+    models_stop(engine);
+    if (engine->kept)
+        pthread_join(engine->keeper, NULL);
     for (uint32_t i = 0; i < engine->backend_count; i++)
         loop_free(engine->loops[i]);
     models_free(engine);
@@ -125,7 +143,7 @@ static void defaults(bp_engine *engine, const char *model, bp_request *out)
     give(out, &request, sizeof request);
 }
 
-/* With a place in the queue. */
+/* With a place in the queue, and a hold on the model that the stream takes over. */
 static bp_status submit_reserved(model_entry *m, const bp_request *request, uint64_t now, bp_stream **out, bp_error *error)
 {
     token_list prompt = {0};
@@ -137,14 +155,28 @@ static bp_status submit_reserved(model_entry *m, const bp_request *request, uint
     token_list_free(&prompt);
     if (status != BP_OK) {
         lane_unreserve(m->lane);
+        models_drop(m);
         return status;
     }
+    r->let_go = models_drop;
+    r->held = m;
     status = lane_submit(m->lane, r, error);
     if (status != BP_OK)
         request_drop(r);
     else
         *out = r;
     return status;
+}
+
+/* A stream that is held keeps its model for those that come with it. */
+static bp_status hold_for(const bp_request *request, model_entry *m, bp_error *error)
+{
+    if (!request->beside)
+        return models_hold(m, false, NULL, NULL, error);
+    if (request->beside->held != m)
+        return error_set(error, BP_EINVAL, "the request is to run beside one of another model");
+    models_hold_again(m);
+    return BP_OK;
 }
 
 static bp_status submit(bp_engine *engine, const bp_request *from, bp_stream **out, bp_error *error)
@@ -156,12 +188,16 @@ static bp_status submit(bp_engine *engine, const bp_request *from, bp_stream **o
     if (status == BP_OK)
         status = models_find(engine, request.model, &m, error);
     if (status == BP_OK)
-        status = models_ready(engine, m, false, NULL, NULL, error);
-    if (status == BP_OK)
-        status = embed_check(m->loaded, &request, error);
+        status = hold_for(&request, m, error);
+    if (status != BP_OK)
+        return status;
+    status = embed_check(m->loaded, &request, error);
     if (status == BP_OK)
         status = lane_reserve(m->lane, error); /* before the work of reading the prompt */
-    return status == BP_OK ? submit_reserved(m, &request, now, out, error) : status;
+    if (status == BP_OK)
+        return submit_reserved(m, &request, now, out, error);
+    models_drop(m);
+    return status;
 }
 
 static bp_status next(bp_stream *r, uint64_t timeout_ns, bp_event *out, bp_error *error)
@@ -216,43 +252,49 @@ static bp_status load(bp_engine *engine, const char *model, bp_progress_fn progr
     model_entry *m;
     bp_status status = models_find(engine, model, &m, error);
     if (status == BP_OK)
-        status = models_ready(engine, m, true, progress, user, error);
+        status = models_hold(m, true, progress, user, error);
+    if (status != BP_OK)
+        return status;
     bp_error why;
-    if (status == BP_OK && lane_failed(m->lane, &why))
+    if (lane_failed(m->lane, &why))
         status = error_set(error, why.code, "%s", why.message);
+    models_drop(m);
     return status;
 }
 
-/* A model that is not loaded has done nothing yet. */
+static bp_status unload(bp_engine *engine, const char *model, bp_error *error)
+{
+    model_entry *m;
+    bp_status status = models_find(engine, model, &m, error);
+    return status == BP_OK ? models_unload(m, error) : status;
+}
+
 static bp_status stats(bp_engine *engine, const char *model, bp_model_stats *out, bp_error *error)
 {
     model_entry *m;
     bp_status status = models_find(engine, model, &m, error);
     if (status != BP_OK)
         return status;
-    pthread_mutex_lock(&engine->lock);
-    lane *place = m->lane;
-    pthread_mutex_unlock(&engine->lock);
-    bp_model_stats counts = {.size = sizeof counts};
-    if (place)
-        lane_stats(place, &counts);
+    bp_model_stats counts;
+    models_stats(engine, m, &counts);
     give(out, &counts, sizeof counts);
     return BP_OK;
 }
 
 /* --- text ----------------------------------------------------------------------------------------------------------------- */
 
-static bp_status find_ready(bp_engine *engine, const char *name, model_entry **out, bp_error *error)
+/* With a hold, for models_drop. */
+static bp_status find_and_hold(bp_engine *engine, const char *name, model_entry **out, bp_error *error)
 {
     bp_status status = models_find(engine, name, out, error);
-    return status == BP_OK ? models_ready(engine, *out, false, NULL, NULL, error) : status;
+    return status == BP_OK ? models_hold(*out, false, NULL, NULL, error) : status;
 }
 
 static bp_status tokenize(bp_engine *engine, const char *model, const char *text, uint64_t bytes, uint32_t flags, int32_t *ids,
                           uint64_t capacity, uint64_t *count, bp_error *error)
 {
     model_entry *m;
-    bp_status status = find_ready(engine, model, &m, error);
+    bp_status status = find_and_hold(engine, model, &m, error);
     if (status != BP_OK)
         return status;
     token_list list = {0};
@@ -265,6 +307,7 @@ static bp_status tokenize(bp_engine *engine, const char *model, const char *text
         *count = list.count;
     }
     token_list_free(&list);
+    models_drop(m);
     return status;
 }
 
@@ -280,7 +323,7 @@ static bp_status detokenize(bp_engine *engine, const char *model, const int32_t 
                             uint64_t capacity, uint64_t *bytes, bp_error *error)
 {
     model_entry *m;
-    bp_status status = find_ready(engine, model, &m, error);
+    bp_status status = find_and_hold(engine, model, &m, error);
     if (status != BP_OK)
         return status;
     detokenizer d = {.emit_special = 1};
@@ -298,6 +341,7 @@ static bp_status detokenize(bp_engine *engine, const char *model, const int32_t 
     if (status == BP_OK)
         give_text(&out, text, capacity, bytes);
     buffer_free(&out);
+    models_drop(m);
     return status;
 }
 
@@ -308,7 +352,7 @@ static bp_status render(bp_engine *engine, const bp_request *from, char *text, u
     model_entry *m;
     bp_status status = read_request(from, &request, error);
     if (status == BP_OK)
-        status = find_ready(engine, request.model, &m, error);
+        status = find_and_hold(engine, request.model, &m, error);
     if (status != BP_OK)
         return status;
     buffer out = {0}, trusted = {0};
@@ -317,6 +361,7 @@ static bp_status render(bp_engine *engine, const bp_request *from, char *text, u
         give_text(&out, text, capacity, bytes);
     buffer_free(&out);
     buffer_free(&trusted);
+    models_drop(m);
     return status;
 }
 
@@ -325,6 +370,6 @@ const bp_engine_api *engine_api(void)
     static const bp_engine_api api = {
         .size = sizeof api, .defaults = defaults, .submit = submit, .next = next, .cancel = cancel, .release = release,
         .model_count = model_count, .model_info = model_info, .find_model = find_model, .load = load, .stats = stats,
-        .tokenize = tokenize, .detokenize = detokenize, .render = render};
+        .tokenize = tokenize, .detokenize = detokenize, .render = render, .unload = unload};
     return &api;
 }

@@ -1,6 +1,7 @@
 /* engine: the registry of models behind bp_engine_api, as main sees it.
  *
- * An engine owns one loop thread a device and loads each model on its first use, or when asked to. Models that cannot be
+ * An engine owns one loop thread a device and loads each model on its first use, or when asked to. Where there is a budget,
+ * models that are not in use make room for those that are asked for. Models that cannot be
  * used (their load failed, their file changed, their device is lost) answer every request with BP_EDEVICE and the reason;
  * an explicit load() tries again where loading was what failed.
  *
@@ -41,6 +42,8 @@ typedef struct engine_model {
     uint64_t kv_memory;        /* bytes; 0: 4 contexts, or max_batch of them if that is less. A backend reserves address
                                 * space for the cache and touches a page when it is first written */
     uint32_t max_tokens;       /* of an answer whose request came from defaults() and was not changed; 0: what fits */
+    bool pinned;               /* never leaves memory for others, nor after a while */
+    uint64_t idle_ns;          /* leaves memory after so long without a request; 0: only when others need the room */
     const char *system_prompt; /* put before requests without a system message; NULL is none */
     bp_sampling sampling;      /* what defaults() gives; size 0: the neutral ones */
     unsigned mapping_flags;
@@ -48,8 +51,9 @@ typedef struct engine_model {
 
 enum { ENGINE_MAX_BATCH = 32, ENGINE_STEP_TOKENS = 512, ENGINE_MIXED_STEP_TOKENS = 64, ENGINE_PAGE_TOKENS = 32, ENGINE_KV_CONTEXTS = 4 };
 
+/* `budget`: bytes that all loaded models together may hold; 0 is no limit. */
 bp_status engine_new(const engine_backend *backends, uint32_t backend_count, const engine_model *models, uint32_t model_count,
-                     bp_engine **out, bp_error *error);
+                     uint64_t budget, bp_engine **out, bp_error *error);
 /* Refuses new requests, waits for those that run at most timeout_ns, then ends the rest with an error; true if there was
  * no rest. Frontends are stopped after it and before engine_free. */
 bool engine_drain(bp_engine *engine, uint64_t timeout_ns);

@@ -319,6 +319,19 @@ bp_status loop_add(loop *l, const loaded *model, lane **out, bp_error *error)
     return BP_OK;
 }
 
+void loop_remove(loop *l, lane *m)
+{
+    pthread_mutex_lock(&l->lock);
+    lane *before = m;
+    while (before->next != m)
+        before = before->next;
+    before->next = m->next;
+    if (l->turn == m)
+        l->turn = before == m ? NULL : before;
+    pthread_mutex_unlock(&l->lock);
+    free_lane(m);
+}
+
 /* With the lock held. */
 static bp_status check_open(const lane *m, bp_error *error)
 {

@@ -30,6 +30,8 @@ bp_status loop_check(loop *l, bp_error *error);
 
 /* The loop's until loop_free; `model` outlives it. */
 bp_status loop_add(loop *l, const loaded *model, lane **out, bp_error *error);
+/* With the device taken and without a request on the lane. */
+void loop_remove(loop *l, lane *m);
 
 /* A place in the queue. BP_EBUSY: it is full; BP_EDEVICE: the lane failed. */
 bp_status lane_reserve(lane *m, bp_error *error);

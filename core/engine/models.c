@@ -28,83 +28,19 @@ bp_status models_find(bp_engine *engine, const char *name, model_entry **out, bp
     return error_set(error, BP_ENOTFOUND, "there is no model \"%.200s\"", name);
 }
 
-/* --- loading -------------------------------------------------------------------------------------------------------------- */
-
-static void report(bp_progress_fn progress, void *user, double fraction, const char *what)
+/* Counters go on from one time in memory to the next; levels are those of now. */
+void stats_add(bp_model_stats *past, const bp_model_stats *now)
 {
-    if (progress)
-        progress(user, fraction, what);
-}
-
-static bp_status load_halves(model_entry *m, const engine_backend *backend, bp_progress_fn progress, void *user, loaded **out,
-                             lane **place, bp_error *error)
-{
-    report(progress, user, 0.0, "reading the model's file");
-    bp_status status = loop_check(m->loop, error);
-    if (status == BP_OK)
-        status = loaded_open(&m->config, backend, out, error);
-    if (status != BP_OK)
-        return status;
-    report(progress, user, 0.3, "compiling for the device");
-    loop_take_device(m->loop);
-    status = loaded_compile(*out, error);
-    if (status == BP_OK)
-        status = loop_add(m->loop, *out, place, error);
-    if (status != BP_OK) {
-        loaded_free(*out);
-        *out = NULL;
-    }
-    loop_return_device(m->loop);
-    if (status == BP_OK)
-        report(progress, user, 1.0, "ready");
-    return status;
-}
-
-static bp_status load(bp_engine *engine, model_entry *m, bp_progress_fn progress, void *user, bp_error *why)
-{
-    loaded *l = NULL;
-    lane *place = NULL;
-    bp_status status = load_halves(m, &engine->backends[m->config.backend], progress, user, &l, &place, why);
-    if (status != BP_OK)
-        error_prefix(why, status, "model \"%s\"", m->config.name);
-    pthread_mutex_lock(&engine->lock);
-    m->state = status == BP_OK ? BP_MODEL_READY : BP_MODEL_FAILED;
-    m->failure = *why;
-    m->loaded = l;
-    m->lane = place;
-    pthread_cond_broadcast(&engine->changed);
-    pthread_mutex_unlock(&engine->lock);
-    return status;
-}
-
-/* Why a request cannot have the model. */
-static bp_status refuse(const bp_error *why, bp_error *error)
-{
-    if (why->code == BP_ECANCELLED)
-        return error_set(error, why->code, "%s", why->message);
-    return error_set(error, BP_EDEVICE, "unavailable: %.490s", why->message);
-}
-
-bp_status models_ready(bp_engine *engine, model_entry *m, bool explicit, bp_progress_fn progress, void *user, bp_error *error)
-{
-    bp_status status = BP_OK;
-    pthread_mutex_lock(&engine->lock);
-    bool waited = m->state == BP_MODEL_LOADING;
-    while (m->state == BP_MODEL_LOADING)
-        pthread_cond_wait(&engine->changed, &engine->lock);
-    bool mine = m->state == BP_MODEL_UNLOADED || (m->state == BP_MODEL_FAILED && explicit && !waited);
-    if (mine)
-        m->state = BP_MODEL_LOADING;
-    else if (m->state == BP_MODEL_FAILED)
-        status = refuse(&m->failure, error);
-    pthread_mutex_unlock(&engine->lock);
-    if (!mine)
-        return status;
-    bp_error why = {0};
-    status = load(engine, m, progress, user, &why);
-    if (status == BP_OK)
-        return BP_OK;
-    return explicit ? error_set(error, status, "%s", why.message) : refuse(&why, error);
+    bp_model_stats sum = *now;
+    sum.size = sizeof sum;
+    sum.requests += past->requests;
+    sum.failed += past->failed;
+    sum.prompt_tokens += past->prompt_tokens;
+    sum.completion_tokens += past->completion_tokens;
+    sum.steps += past->steps;
+    sum.preemptions += past->preemptions;
+    sum.prefix_hit_tokens += past->prefix_hit_tokens;
+    *past = sum;
 }
 
 /* --- describing ----------------------------------------------------------------------------------------------------------- */
@@ -145,19 +81,33 @@ void models_describe(bp_engine *engine, model_entry *m, bp_model_info *out)
     pthread_mutex_lock(&engine->lock);
     out->state = m->state;
     bp_error why = m->failure;
-    loaded *l = m->loaded;
-    lane *place = m->lane;
+    bool ready = m->state == BP_MODEL_READY;
+    m->holds += ready; /* so that it stays */
     pthread_mutex_unlock(&engine->lock);
-    if (l)
-        describe_loaded(l, out);
-    if (place && lane_failed(place, &why))
-        out->state = BP_MODEL_FAILED;
+    if (ready) {
+        describe_loaded(m->loaded, out);
+        if (lane_failed(m->lane, &why))
+            out->state = BP_MODEL_FAILED;
+        models_unwatch(m);
+    }
     if (out->state == BP_MODEL_FAILED)
         copy_text(out->message, sizeof out->message, why.message);
 }
 
-void models_free(bp_engine *engine)
+/* A model that was never loaded has done nothing yet. */
+void models_stats(bp_engine *engine, model_entry *m, bp_model_stats *out)
 {
-    for (uint32_t i = 0; i < engine->model_count; i++)
-        loaded_free(engine->models[i].loaded);
+    bp_model_stats now = {.size = sizeof now};
+    pthread_mutex_lock(&engine->lock);
+    bool ready = m->state == BP_MODEL_READY;
+    m->holds += ready;
+    *out = m->past;
+    uint64_t loads = m->loads;
+    pthread_mutex_unlock(&engine->lock);
+    if (ready) {
+        lane_stats(m->lane, &now);
+        models_unwatch(m);
+    }
+    stats_add(out, &now);
+    out->loads = loads;
 }

@@ -160,6 +160,8 @@ void request_drop(bp_stream *r)
     free(r->salt);
     free(r->sequence.tokens);
     free(r->sequence.pages);
+    if (r->let_go)
+        r->let_go(r->held);
     free(r);
 }
 

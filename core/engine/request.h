@@ -26,6 +26,8 @@ struct bp_stream {
     sequence sequence; /* first: request_of */
     atomic_uint references;
     struct lane *lane;
+    void (*let_go)(void *held); /* called with `held` once nothing of the request is left; NULL at first */
+    void *held;
     const tokenizer *tokenizer;
     sampler *sampler;
     answer answer;

@@ -41,6 +41,8 @@ typedef struct config_model {
     int32_t numerics;          /* BP_NUMERICS_… */
     int32_t kv_type;           /* BP_KV_… */
     int32_t load;              /* CONFIG_LOAD_… */
+    uint8_t pinned;            /* stays in memory once it is loaded */
+    int64_t idle_seconds;      /* leaves memory after so long without a request; 0: never */
     int64_t max_batch;         /* sequences of one step */
     int64_t max_step_tokens;   /* tokens of one step */
     int64_t mixed_step_tokens; /* tokens of prompts in a step that also continues answers */
@@ -67,6 +69,7 @@ typedef struct config {
     const char *const *plugin_path; /* [plugin_path_count] absolute directories, searched before the default ones */
     size_t plugin_path_count;
     int32_t log_level;         /* BP_LOG_… */
+    uint64_t memory_budget;    /* bytes; 0: none */
     struct arena *memory;
     yaml_tree *tree;           /* NULL where no file holds it */
 } config;

@@ -9,6 +9,9 @@
 const bp_option config_top_options[] = {
     {.name = "log_level", .type = BP_OPTION_ENUM, .choices = "debug|info|warn|error", .fallback = "info", TOP(log_level),
      .help = "The least serious lines that are logged."},
+    {.name = "memory_budget", .type = BP_OPTION_SIZE, TOP(memory_budget),
+     .help = "What loaded models may hold together, weights, cache and workspace; models that are not in use make room. Without "
+             "it there is no limit."},
     {0},
 };
 
@@ -24,6 +27,10 @@ const bp_option config_model_options[] = {
      .help = "The type in which keys and values are cached."},
     {.name = "load", .type = BP_OPTION_ENUM, .choices = "lazy|eager", .fallback = "lazy", MODEL(load),
      .help = "lazy: at the first request; eager: at the start."},
+    {.name = "pinned", .type = BP_OPTION_BOOL, .fallback = "false", MODEL(pinned),
+     .help = "Once loaded it stays, whatever other models need."},
+    {.name = "idle_seconds", .type = BP_OPTION_INT, .fallback = "0", .min = 0, .max = 1 << 30, MODEL(idle_seconds),
+     .help = "It leaves memory after so long without a request; 0 is never."},
     {.name = "max_batch", .type = BP_OPTION_INT, .fallback = "16", .min = 1, .max = 4096, MODEL(max_batch),
      .help = "The most sequences that run together."},
     {.name = "max_step_tokens", .type = BP_OPTION_INT, .fallback = "512", .min = 1, .max = 65536, MODEL(max_step_tokens),

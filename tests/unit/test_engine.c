@@ -26,7 +26,7 @@ static void open_able_rig(rig *g, engine_model model, uint32_t caps)
     g->model.name = "a";
     g->model.file = "a";
     g->api = engine_api();
-    if (engine_new(&g->backend, 1, &g->model, 1, &g->engine, &error) != BP_OK)
+    if (engine_new(&g->backend, 1, &g->model, 1, 0, &g->engine, &error) != BP_OK)
         fail_msg("%s", error.message);
 }
 

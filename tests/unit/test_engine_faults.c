@@ -36,7 +36,7 @@ static void open_rig(rig *g, engine_model model)
         atomic_store(&fake_files[i].fails, 0);
         atomic_store(&fake_files[i].damaged, false);
     }
-    if (engine_new(g->backends, 2, g->models, 4, &g->engine, &error) != BP_OK)
+    if (engine_new(g->backends, 2, g->models, 4, 0, &g->engine, &error) != BP_OK)
         fail_msg("%s", error.message);
 }
 

@@ -4,6 +4,7 @@
 #include "base/log.h"
 #include "base/mapping.h"
 #include "engine/engine.h"
+#include "support/reader.h"
 #include "support/tiny_llama.h"
 
 #include <setjmp.h>
@@ -16,76 +17,6 @@
 #include <unistd.h>
 
 #include <cmocka.h>
-
-/* --- the device ----------------------------------------------------------------------------------------------------------- */
-
-struct bp_device {
-    uint32_t steps;
-};
-
-struct bp_model {
-    bp_device *device;
-    bp_weight weights[64];
-    uint32_t weight_count, rows, width;
-    uint64_t hash;
-};
-
-static bp_status supports(bp_device *d, const bp_program *program, bp_error *error)
-{
-    (void)d;
-    return program->weight_count <= 64 ? BP_OK : error_set(error, BP_EUNSUPPORTED, "%u weights", program->weight_count);
-}
-
-static bp_status compile(bp_device *d, const bp_program *program, const bp_limits *limits, bp_model **out, bp_error *error)
-{
-    (void)limits;
-    bp_model *m = calloc(1, sizeof *m);
-    if (!m)
-        return error_set(error, BP_ENOMEM, "no memory for a model");
-    m->device = d;
-    m->weight_count = program->weight_count;
-    m->width = program->output_width;
-    memcpy(m->weights, program->weights, program->weight_count * sizeof *m->weights);
-    *out = m;
-    return BP_OK;
-}
-
-static void release(bp_model *m)
-{
-    free(m);
-}
-
-static bp_status memory(bp_model *m, bp_model_memory *out, bp_error *error)
-{
-    (void)error;
-    *out = (bp_model_memory){.size = sizeof *out};
-    for (uint32_t w = 0; w < m->weight_count; w++)
-        out->weights += m->weights[w].bytes;
-    return BP_OK;
-}
-
-static bp_status submit(bp_model *m, const bp_batch *batch, bp_error *error)
-{
-    (void)error;
-    m->device->steps++;
-    m->rows = batch->row_count;
-    m->hash = 14695981039346656037u;
-    for (uint32_t w = 0; w < m->weight_count; w++)
-        for (uint64_t i = 0; i < m->weights[w].bytes; i++)
-            m->hash = (m->hash ^ ((const unsigned char *)m->weights[w].data)[i]) * 1099511628211u;
-    return BP_OK;
-}
-
-static bp_status wait_rows(bp_model *m, float *out, uint64_t count, bp_error *error)
-{
-    (void)error;
-    for (uint64_t i = 0; i < count; i++)
-        out[i] = i % m->width == m->hash % m->width ? 1.0f : 0.0f;
-    return BP_OK;
-}
-
-static const bp_backend_ops ops = {.size = sizeof ops, .supports = supports, .compile = compile, .release = release,
-                                   .memory = memory, .submit = submit, .wait = wait_rows};
 
 /* --- the engine ----------------------------------------------------------------------------------------------------------- */
 
@@ -103,13 +34,13 @@ static void open_rig(rig *g, unsigned mapping_flags)
     bp_error error = {0};
     *g = (rig){.api = engine_api(), .folder = "/tmp/backplane-test-XXXXXX"};
     assert_non_null(mkdtemp(g->folder));
-    g->backend = (engine_backend){.name = "reader", .ops = &ops, .device = &g->device};
+    g->backend = (engine_backend){.name = "reader", .ops = &reader_ops, .device = &g->device};
     for (uint32_t i = 0; i < 2; i++) {
         snprintf(g->paths[i], sizeof g->paths[i], "%s/%u.gguf", g->folder, i);
         assert_true(tiny_llama_write(g->paths[i], &(tiny_llama){.seed = i + 1}));
         g->models[i] = (engine_model){.name = i ? "other" : "first", .file = g->paths[i], .mapping_flags = mapping_flags};
     }
-    if (engine_new(&g->backend, 1, g->models, 2, &g->engine, &error) != BP_OK)
+    if (engine_new(&g->backend, 1, g->models, 2, 0, &g->engine, &error) != BP_OK)
         fail_msg("%s", error.message);
 }
 

@@ -83,7 +83,9 @@ typedef struct bp_request {
     const char *salt; /* a tenant's name: requests share cached prefixes only under one salt; NULL is "" */
     uint32_t task;    /* BP_TASK_…; EMBED takes text or tokens, and nothing of what shapes an answer matters */
     uint32_t unused;
-    uint64_t reserved[7]; /* new fields go here, so that `sampling` may grow at the end */
+    const bp_stream *beside; /* NULL, or a stream of the same model that is not released: this request comes with it, and does
+                              * not wait where models make room for others */
+    uint64_t reserved[6]; /* new fields go here, so that `sampling` may grow at the end */
     bp_sampling sampling; /* stays last */
 } bp_request;
 
@@ -139,6 +141,7 @@ typedef struct bp_model_stats {
     uint32_t pages_used, pages_total, pages_cached; /* held by requests; in all; kept for prefixes alone, and as good as free */
     uint64_t requests, failed, prompt_tokens, completion_tokens, steps, preemptions;
     uint64_t prefix_hit_tokens; /* tokens of prompts, or of preempted answers, that were found in the prefix cache */
+    uint64_t loads;             /* how often the model came into memory */
     uint64_t drafted_tokens, accepted_tokens; /* guessed ahead, and of these the ones that were right */
 } bp_model_stats;
 
@@ -172,6 +175,8 @@ typedef struct bp_engine_api {
     /* The prompt that the model's chat template makes of request's messages; as detokenize. */
     bp_status (*render)(bp_engine *engine, const bp_request *request, char *text, uint64_t capacity, uint64_t *bytes,
                         bp_error *error);
+    /* Gives back the memory of a model that is not in use; it is loaded again when it is asked for. BP_EBUSY: it is in use. */
+    bp_status (*unload)(bp_engine *engine, const char *model, bp_error *error);
 } bp_engine_api;
 
 typedef struct bp_frontend bp_frontend; /* the frontend's own */

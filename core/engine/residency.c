@@ -1,0 +1,382 @@
+/* Residency: models come into memory when they are needed, and leave it when others need the room (models.h). */
+#include "base/checked.h"
+#include "base/error.h"
+#include "base/log.h"
+#include "engine/models.h"
+
+#include <string.h>
+#include <time.h>
+
+/* A model that is in demand stays this long before it has to make room for one that waits: what a load costs is worth it. */
+#define STAY_NS UINT64_C(1000000000)
+/* How long a request waits for room. */
+#define PATIENCE_NS UINT64_C(120000000000)
+
+/* With the lock, until something changes, at most until then. */
+static void wait_until(bp_engine *engine, uint64_t until)
+{
+    struct timespec t = {.tv_sec = (time_t)(until / 1000000000u), .tv_nsec = (long)(until % 1000000000u)};
+    pthread_cond_timedwait(&engine->changed, &engine->lock, &t);
+}
+
+static unsigned long long mebibytes(uint64_t bytes)
+{
+    return (unsigned long long)((bytes + (1 << 19)) >> 20);
+}
+
+/* --- leaving -------------------------------------------------------------------------------------------------------------- */
+
+/* Entered and left with the lock held, which is free while the memory is given back. The model is READY and not held. */
+static void leave(model_entry *m)
+{
+    bp_engine *engine = m->engine;
+    loaded *l = m->loaded;
+    lane *place = m->lane;
+    m->state = BP_MODEL_UNLOADED;
+    m->leaving = true;
+    m->closed = false;
+    m->loaded = NULL;
+    m->lane = NULL;
+    pthread_mutex_unlock(&engine->lock);
+    bp_model_stats last = {.size = sizeof last};
+    lane_stats(place, &last);
+    last.running = last.waiting = last.pages_used = last.pages_total = last.pages_cached = 0;
+    loop_take_device(m->loop);
+    loop_remove(m->loop, place);
+    loaded_free(l);
+    loop_return_device(m->loop);
+    pthread_mutex_lock(&engine->lock);
+    log_line(BP_LOG_INFO, "model %s left memory (%llu MiB)", m->config.name, mebibytes(m->bytes));
+    stats_add(&m->past, &last);
+    engine->used -= m->bytes;
+    m->bytes = 0;
+    m->leaving = false;
+    pthread_cond_broadcast(&engine->changed);
+}
+
+static bool may_leave(const model_entry *m)
+{
+    return m->state == BP_MODEL_READY && m->holds == 0 && !m->config.pinned;
+}
+
+/* The model that has been without a request for the longest time. */
+static model_entry *idlest(const bp_engine *engine)
+{
+    model_entry *found = NULL;
+    for (uint32_t i = 0; i < engine->model_count; i++) {
+        model_entry *m = &engine->models[i];
+        if (may_leave(m) && (!found || m->idle_at < found->idle_at))
+            found = m;
+    }
+    return found;
+}
+
+/* --- room ----------------------------------------------------------------------------------------------------------------- */
+
+/* Closes models that have been here the longest until those that are closed would leave enough behind. *until is when the
+ * next one may be closed; false if nothing will ever leave. */
+static bool close_some(bp_engine *engine, const model_entry *whose, uint64_t need, uint64_t now, uint64_t *until)
+{
+    uint64_t coming = 0; /* room that will be there */
+    bool hope = false;
+    for (uint32_t i = 0; i < engine->model_count; i++) {
+        const model_entry *m = &engine->models[i];
+        if (m == whose || m->config.pinned)
+            continue;
+        coming += m->closed || m->leaving ? m->bytes : 0;
+        hope = hope || m->bytes > 0;
+    }
+    *until = now + STAY_NS;
+    while (engine->used - coming + need > engine->budget) {
+        model_entry *oldest = NULL;
+        for (uint32_t i = 0; i < engine->model_count; i++) {
+            model_entry *m = &engine->models[i];
+            if (m->state == BP_MODEL_READY && !m->closed && !m->config.pinned && (!oldest || m->ready_at < oldest->ready_at))
+                oldest = m;
+        }
+        if (!oldest)
+            return hope;
+        if (oldest->ready_at + STAY_NS > now) {
+            *until = oldest->ready_at + STAY_NS;
+            return true;
+        }
+        oldest->closed = true;
+        coming += oldest->bytes;
+    }
+    return true;
+}
+
+/* With the lock: waits until `need` bytes of the budget are free. */
+static bp_status wait_for_room(model_entry *m, uint64_t need, bp_error *error)
+{
+    bp_engine *engine = m->engine;
+    uint64_t begin = clock_now();
+    if (engine->budget && need > engine->budget)
+        return error_set(error, BP_ELIMIT, "it needs %llu MiB and memory_budget is %llu MiB; raise it, or lower context or kv_memory",
+                         mebibytes(need), mebibytes(engine->budget));
+    while (engine->budget && engine->used + need > engine->budget) {
+        model_entry *victim = idlest(engine);
+        uint64_t now = clock_now(), until;
+        if (victim) {
+            leave(victim);
+            continue;
+        }
+        if (!close_some(engine, m, need, now, &until))
+            return error_set(error, BP_ELIMIT,
+                             "it needs %llu MiB, and of the %llu MiB of memory_budget pinned models hold %llu MiB",
+                             mebibytes(need), mebibytes(engine->budget), mebibytes(engine->used));
+        if (engine->stopping)
+            return error_set(error, BP_ECANCELLED, "the server is shutting down");
+        if (now > begin + PATIENCE_NS)
+            return error_set(error, BP_EBUSY, "other models were in use for too long; try again later");
+        wait_until(engine, until);
+    }
+    return BP_OK;
+}
+
+/* With the lock: takes `need` bytes of the budget for a model that is LOADING. */
+static bp_status make_room(model_entry *m, uint64_t need, bp_error *error)
+{
+    bp_engine *engine = m->engine;
+    engine->waiting++;
+    bp_status status = wait_for_room(m, need, error);
+    engine->waiting--;
+    if (status == BP_OK) {
+        engine->used += need;
+        m->bytes += need;
+    }
+    /* What was closed for nobody takes requests again. */
+    for (uint32_t i = 0; engine->waiting == 0 && i < engine->model_count; i++)
+        engine->models[i].closed = false;
+    pthread_cond_broadcast(&engine->changed);
+    return status;
+}
+
+static uint64_t sum_of(const bp_model_memory *memory)
+{
+    uint64_t sum = memory->weights, whole;
+    if (!checked_add_u64(sum, memory->kv, &whole) || !checked_add_u64(whole, memory->workspace, &sum))
+        return UINT64_MAX;
+    return sum;
+}
+
+/* What the model is going to hold: what it held before, or weights and cache, and a sixteenth of that for the workspace. */
+static uint64_t expected_bytes(const model_entry *m, const loaded *l)
+{
+    if (m->held_before)
+        return m->held_before;
+    uint64_t tokens = (uint64_t)l->limits.page_tokens * l->limits.page_count, kv, sum;
+    if (!checked_mul_u64(tokens, model_kv_bytes_per_token(l->file, l->config->kv_dtype), &kv) ||
+        !checked_add_u64(kv, model_shape_of(l->file)->weight_bytes, &sum) || !checked_add_u64(sum, sum / 16, &sum))
+        return UINT64_MAX;
+    return sum;
+}
+
+/* --- coming --------------------------------------------------------------------------------------------------------------- */
+
+static void report(bp_progress_fn progress, void *user, double fraction, const char *what)
+{
+    if (progress)
+        progress(user, fraction, what);
+}
+
+static bp_status compile(model_entry *m, loaded *l, lane **place, bp_error *error)
+{
+    loop_take_device(m->loop);
+    bp_status status = loaded_compile(l, error);
+    if (status == BP_OK)
+        status = loop_add(m->loop, l, place, error);
+    loop_return_device(m->loop);
+    return status;
+}
+
+static bp_status reserve(model_entry *m, const loaded *l, bp_error *error)
+{
+    pthread_mutex_lock(&m->engine->lock);
+    bp_status status = make_room(m, expected_bytes(m, l), error);
+    pthread_mutex_unlock(&m->engine->lock);
+    return status;
+}
+
+static bp_status load_halves(model_entry *m, bp_progress_fn progress, void *user, loaded **out, lane **place, bp_error *error)
+{
+    report(progress, user, 0.0, "reading the model's file");
+    bp_status status = loop_check(m->loop, error);
+    if (status == BP_OK)
+        status = loaded_open(&m->config, &m->engine->backends[m->config.backend], out, error);
+    if (status != BP_OK)
+        return status;
+    status = reserve(m, *out, error);
+    report(progress, user, 0.3, "compiling for the device");
+    if (status == BP_OK)
+        status = compile(m, *out, place, error);
+    if (status != BP_OK) {
+        loop_take_device(m->loop);
+        loaded_free(*out);
+        loop_return_device(m->loop);
+        *out = NULL;
+        return status;
+    }
+    report(progress, user, 1.0, "ready");
+    return BP_OK;
+}
+
+/* From LOADING to READY, with a hold of the caller's, or FAILED. */
+static bp_status load(model_entry *m, bp_progress_fn progress, void *user, bp_error *why)
+{
+    bp_engine *engine = m->engine;
+    loaded *l = NULL;
+    lane *place = NULL;
+    bp_status status = load_halves(m, progress, user, &l, &place, why);
+    bool later = status == BP_EBUSY;
+    if (status != BP_OK)
+        error_prefix(why, status, "model \"%s\"", m->config.name);
+    pthread_mutex_lock(&engine->lock);
+    uint64_t bytes = status == BP_OK ? sum_of(&l->memory) : 0;
+    engine->used += bytes - m->bytes;
+    m->bytes = bytes;
+    if (bytes)
+        m->held_before = bytes;
+    m->state = status == BP_OK ? BP_MODEL_READY : later ? BP_MODEL_UNLOADED : BP_MODEL_FAILED;
+    m->failure = *why;
+    m->loaded = l;
+    m->lane = place;
+    m->ready_at = clock_now();
+    m->holds = status == BP_OK;
+    m->loads += status == BP_OK;
+    /* It may hold more than was expected of it. */
+    for (model_entry *victim; engine->budget && engine->used > engine->budget && (victim = idlest(engine));)
+        leave(victim);
+    pthread_cond_broadcast(&engine->changed);
+    pthread_mutex_unlock(&engine->lock);
+    return status;
+}
+
+/* Why a request cannot have the model. */
+static bp_status refuse(const bp_error *why, bp_error *error)
+{
+    if (why->code == BP_ECANCELLED || why->code == BP_EBUSY)
+        return error_set(error, why->code, "%s", why->message);
+    return error_set(error, BP_EDEVICE, "unavailable: %.490s", why->message);
+}
+
+bp_status models_hold(model_entry *m, bool explicit, bp_progress_fn progress, void *user, bp_error *error)
+{
+    bp_engine *engine = m->engine;
+    bp_status status = BP_OK;
+    pthread_mutex_lock(&engine->lock);
+    bool waited = m->state == BP_MODEL_LOADING;
+    while ((m->state == BP_MODEL_LOADING || m->leaving || m->closed) && !engine->stopping)
+        pthread_cond_wait(&engine->changed, &engine->lock);
+    bool mine = !engine->stopping && (m->state == BP_MODEL_UNLOADED || (m->state == BP_MODEL_FAILED && explicit && !waited));
+    if (engine->stopping)
+        status = error_set(error, BP_ECANCELLED, "the server is shutting down");
+    else if (mine)
+        m->state = BP_MODEL_LOADING;
+    else if (m->state == BP_MODEL_FAILED)
+        status = refuse(&m->failure, error);
+    else
+        m->holds++;
+    pthread_mutex_unlock(&engine->lock);
+    if (!mine)
+        return status;
+    bp_error why = {0};
+    status = load(m, progress, user, &why);
+    if (status == BP_OK)
+        return BP_OK;
+    return explicit ? error_set(error, status, "%s", why.message) : refuse(&why, error);
+}
+
+void models_hold_again(model_entry *m)
+{
+    pthread_mutex_lock(&m->engine->lock);
+    m->holds++;
+    pthread_mutex_unlock(&m->engine->lock);
+}
+
+void models_drop(void *model)
+{
+    model_entry *m = model;
+    pthread_mutex_lock(&m->engine->lock);
+    m->idle_at = clock_now();
+    if (--m->holds == 0)
+        pthread_cond_broadcast(&m->engine->changed);
+    pthread_mutex_unlock(&m->engine->lock);
+}
+
+void models_unwatch(model_entry *m)
+{
+    pthread_mutex_lock(&m->engine->lock);
+    if (--m->holds == 0)
+        pthread_cond_broadcast(&m->engine->changed);
+    pthread_mutex_unlock(&m->engine->lock);
+}
+
+bp_status models_unload(model_entry *m, bp_error *error)
+{
+    bp_status status = BP_OK;
+    pthread_mutex_lock(&m->engine->lock);
+    while (m->leaving)
+        pthread_cond_wait(&m->engine->changed, &m->engine->lock);
+    if (m->state == BP_MODEL_LOADING || (m->state == BP_MODEL_READY && m->holds > 0))
+        status = error_set(error, BP_EBUSY, "model \"%s\" is in use; try again later", m->config.name);
+    else if (m->state == BP_MODEL_READY)
+        leave(m);
+    pthread_mutex_unlock(&m->engine->lock);
+    return status;
+}
+
+/* --- keeping -------------------------------------------------------------------------------------------------------------- */
+
+/* Lets go whose idle time is over; the next such moment, or a long time. */
+static uint64_t expire(bp_engine *engine)
+{
+    uint64_t now = clock_now(), soonest = now + UINT64_C(3600000000000);
+    for (uint32_t i = 0; i < engine->model_count; i++) {
+        model_entry *m = &engine->models[i];
+        if (!m->config.idle_ns || !may_leave(m))
+            continue;
+        if (m->idle_at + m->config.idle_ns <= now)
+            leave(m);
+        else if (m->idle_at + m->config.idle_ns < soonest)
+            soonest = m->idle_at + m->config.idle_ns;
+    }
+    return soonest;
+}
+
+static void *keep(void *user)
+{
+    bp_engine *engine = user;
+    pthread_mutex_lock(&engine->lock);
+    while (!engine->stopping)
+        wait_until(engine, expire(engine));
+    pthread_mutex_unlock(&engine->lock);
+    return NULL;
+}
+
+bp_status models_keep(bp_engine *engine, bp_error *error)
+{
+    bool wanted = false;
+    for (uint32_t i = 0; i < engine->model_count; i++)
+        wanted = wanted || engine->models[i].config.idle_ns;
+    if (!wanted)
+        return BP_OK;
+    if (pthread_create(&engine->keeper, NULL, keep, engine) != 0)
+        return error_set(error, BP_ENOMEM, "no thread to keep the models' idle times");
+    engine->kept = true;
+    return BP_OK;
+}
+
+void models_stop(bp_engine *engine)
+{
+    pthread_mutex_lock(&engine->lock);
+    engine->stopping = true;
+    pthread_cond_broadcast(&engine->changed);
+    pthread_mutex_unlock(&engine->lock);
+}
+
+void models_free(bp_engine *engine)
+{
+    for (uint32_t i = 0; i < engine->model_count; i++)
+        loaded_free(engine->models[i].loaded);
+}

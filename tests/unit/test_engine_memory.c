@@ -1,0 +1,365 @@
+/* engine: models that share a budget of memory come when they are asked for and leave when others need the room, and no request
+ * fails for it. */
+#include "base/log.h"
+#include "engine/engine.h"
+#include "support/reader.h"
+#include "support/tiny_llama.h"
+
+#include <pthread.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include <cmocka.h>
+
+enum { MODELS = 4, KV_TOKENS = 256 };
+#define MODEL_BYTES (UINT64_C(1) << 20)
+
+typedef struct rig {
+    char folder[64], paths[MODELS][96];
+    bp_device device;
+    engine_backend backend;
+    engine_model models[MODELS];
+    bp_engine *engine;
+    const bp_engine_api *api;
+} rig;
+
+static const char *const names[MODELS] = {"a", "b", "c", "d"};
+
+static void open_rig(rig *g, uint32_t fitting, void (*change)(engine_model *))
+{
+    bp_error error = {0};
+    *g = (rig){.api = engine_api(), .folder = "/tmp/backplane-test-XXXXXX", .device = {.model_bytes = MODEL_BYTES}};
+    assert_non_null(mkdtemp(g->folder));
+    g->backend = (engine_backend){.name = "reader", .ops = &reader_ops, .device = &g->device};
+    for (uint32_t i = 0; i < MODELS; i++) {
+        snprintf(g->paths[i], sizeof g->paths[i], "%s/%u.gguf", g->folder, i);
+        assert_true(tiny_llama_write(g->paths[i], &(tiny_llama){.seed = i + 1}));
+        g->models[i] = (engine_model){.name = names[i], .file = g->paths[i], .kv_tokens = KV_TOKENS, .queue_limit = 64};
+        if (change)
+            change(&g->models[i]);
+    }
+    if (engine_new(&g->backend, 1, g->models, MODELS, fitting * MODEL_BYTES, &g->engine, &error) != BP_OK)
+        fail_msg("%s", error.message);
+}
+
+static void close_rig(rig *g)
+{
+    engine_free(g->engine);
+    assert_int_equal(atomic_load(&g->device.live_bytes), 0);
+    for (uint32_t i = 0; i < MODELS; i++)
+        unlink(g->paths[i]);
+    rmdir(g->folder);
+}
+
+static bp_status submit(rig *g, const char *model, uint32_t tokens, const bp_stream *beside, bp_stream **out, bp_error *error)
+{
+    bp_request r = {.size = sizeof r};
+    g->api->defaults(g->engine, model, &r);
+    r.model = model;
+    r.input = BP_INPUT_TEXT;
+    r.text = "Hello";
+    r.text_bytes = 5;
+    r.max_tokens = tokens;
+    r.flags = BP_REQUEST_IGNORE_EOS;
+    r.sampling.temperature = 0;
+    r.beside = beside;
+    return g->api->submit(g->engine, &r, out, error);
+}
+
+/* The last token of the answer; -1 where there is an error, which is said. */
+static int32_t finish(rig *g, bp_stream *s)
+{
+    bp_event e = {.size = sizeof e};
+    int32_t token = -1;
+    do {
+        if (g->api->next(s, 30000000000u, &e, NULL) != BP_OK)
+            return -1;
+        if (e.kind == BP_EVENT_TOKEN)
+            token = e.chosen.token;
+        if (e.kind == BP_EVENT_ERROR)
+            fprintf(stderr, "%s\n", e.error.message);
+    } while (e.kind != BP_EVENT_DONE && e.kind != BP_EVENT_ERROR);
+    g->api->release(s);
+    return e.kind == BP_EVENT_DONE ? token : -1;
+}
+
+static int32_t ask(rig *g, const char *model, uint32_t tokens)
+{
+    bp_stream *s = NULL;
+    bp_error error = {0};
+    if (submit(g, model, tokens, NULL, &s, &error) == BP_OK)
+        return finish(g, s);
+    fprintf(stderr, "%s\n", error.message);
+    return -1;
+}
+
+static uint32_t state_of(rig *g, uint32_t model)
+{
+    bp_model_info info = {.size = sizeof info};
+    assert_int_equal(g->api->model_info(g->engine, model, &info, NULL), BP_OK);
+    return info.state;
+}
+
+static bp_model_stats stats_of(rig *g, const char *model)
+{
+    bp_model_stats stats = {.size = sizeof stats};
+    assert_int_equal(g->api->stats(g->engine, model, &stats, NULL), BP_OK);
+    return stats;
+}
+
+/* --- tests ---------------------------------------------------------------------------------------------------------------- */
+
+static void the_one_that_was_not_asked_for_the_longest_leaves(void **state)
+{
+    (void)state;
+    rig g;
+    open_rig(&g, 2, NULL);
+    assert_true(ask(&g, "a", 2) >= 0 && ask(&g, "b", 2) >= 0 && ask(&g, "a", 2) >= 0);
+    assert_true(ask(&g, "c", 2) >= 0);
+    assert_int_equal(state_of(&g, 0), BP_MODEL_READY);
+    assert_int_equal(state_of(&g, 1), BP_MODEL_UNLOADED);
+    assert_int_equal(state_of(&g, 2), BP_MODEL_READY);
+    assert_int_equal(atomic_load(&g.device.live_bytes), 2 * MODEL_BYTES);
+    close_rig(&g);
+}
+
+static void counts_go_on_and_answers_are_the_same(void **state)
+{
+    (void)state;
+    rig g;
+    open_rig(&g, 1, NULL);
+    int32_t first = ask(&g, "a", 3);
+    assert_true(ask(&g, "b", 3) >= 0);
+    assert_int_equal(ask(&g, "a", 3), first);
+    bp_model_stats stats = stats_of(&g, "a");
+    assert_int_equal(stats.loads, 2);
+    assert_int_equal(stats.requests, 2);
+    assert_int_equal(stats.completion_tokens, 6);
+    assert_int_equal(stats_of(&g, "b").loads, 1);
+    close_rig(&g);
+}
+
+static void pin_the_first(engine_model *m)
+{
+    m->pinned = strcmp(m->name, "a") == 0;
+}
+
+static void a_pinned_one_stays(void **state)
+{
+    (void)state;
+    rig g;
+    bp_error error = {0};
+    bp_stream *s = NULL;
+    open_rig(&g, 2, pin_the_first);
+    assert_true(ask(&g, "a", 2) >= 0 && ask(&g, "b", 2) >= 0 && ask(&g, "c", 2) >= 0 && ask(&g, "d", 2) >= 0);
+    assert_int_equal(stats_of(&g, "a").loads, 1);
+    assert_int_equal(state_of(&g, 0), BP_MODEL_READY);
+    close_rig(&g);
+
+    open_rig(&g, 1, pin_the_first);
+    assert_true(ask(&g, "a", 2) >= 0);
+    assert_int_equal(submit(&g, "b", 2, NULL, &s, &error), BP_EDEVICE);
+    assert_non_null(strstr(error.message, "pinned models hold 1 MiB"));
+    assert_true(ask(&g, "a", 2) >= 0);
+    close_rig(&g);
+}
+
+static void one_that_never_fits_says_so(void **state)
+{
+    (void)state;
+    rig g;
+    bp_error error = {0};
+    bp_stream *s = NULL;
+    open_rig(&g, 1, NULL);
+    g.models[0].kv_tokens = 1 << 20;
+    engine_free(g.engine);
+    assert_int_equal(engine_new(&g.backend, 1, g.models, MODELS, MODEL_BYTES, &g.engine, &error), BP_OK);
+    assert_int_equal(submit(&g, "a", 2, NULL, &s, &error), BP_EDEVICE);
+    assert_non_null(strstr(error.message, "memory_budget is 1 MiB"));
+    assert_true(ask(&g, "b", 2) >= 0);
+    close_rig(&g);
+}
+
+static void what_is_held_is_not_taken_away(void **state)
+{
+    (void)state;
+    rig g;
+    bp_stream *s = NULL;
+    open_rig(&g, 2, NULL);
+    assert_int_equal(submit(&g, "a", 3, NULL, &s, NULL), BP_OK);
+    assert_true(ask(&g, "b", 2) >= 0 && ask(&g, "c", 2) >= 0 && ask(&g, "d", 2) >= 0);
+    assert_int_equal(state_of(&g, 0), BP_MODEL_READY);
+    assert_int_equal(g.api->unload(g.engine, "a", NULL), BP_EBUSY);
+    assert_true(finish(&g, s) >= 0);
+    assert_int_equal(g.api->unload(g.engine, "a", NULL), BP_OK);
+    assert_int_equal(g.api->unload(g.engine, "a", NULL), BP_OK);
+    assert_int_equal(state_of(&g, 0), BP_MODEL_UNLOADED);
+    assert_int_equal(g.api->unload(g.engine, "nobody", NULL), BP_ENOTFOUND);
+    assert_true(ask(&g, "a", 2) >= 0);
+    close_rig(&g);
+}
+
+static void idle_soon(engine_model *m)
+{
+    m->idle_ns = strcmp(m->name, "b") == 0 ? 0 : 50000000;
+}
+
+static void idle_ones_leave_by_themselves(void **state)
+{
+    (void)state;
+    rig g;
+    open_rig(&g, 0, idle_soon);
+    assert_true(ask(&g, "a", 2) >= 0 && ask(&g, "b", 2) >= 0);
+    for (int i = 0; i < 500 && state_of(&g, 0) == BP_MODEL_READY; i++)
+        usleep(10000);
+    assert_int_equal(state_of(&g, 0), BP_MODEL_UNLOADED);
+    assert_int_equal(state_of(&g, 1), BP_MODEL_READY);
+    close_rig(&g);
+}
+
+/* --- crowds --------------------------------------------------------------------------------------------------------------- */
+
+typedef struct client {
+    rig *rig;
+    uint32_t seed, requests, model; /* model: MODELS is any */
+    const int32_t *expected;
+    uint32_t failures;
+    atomic_bool *enough;
+} client;
+
+static uint32_t random_of(uint32_t *seed)
+{
+    *seed = *seed * 1664525u + 1013904223u;
+    return *seed >> 16;
+}
+
+static void *work(void *user)
+{
+    client *c = user;
+    for (uint32_t i = 0; i < c->requests && !(c->enough && atomic_load(c->enough)); i++) {
+        uint32_t model = c->model < MODELS ? c->model : random_of(&c->seed) % MODELS;
+        c->failures += ask(c->rig, names[model], 3) != c->expected[model];
+    }
+    return NULL;
+}
+
+static void nothing_fails_in_a_crowd(void **state)
+{
+    (void)state;
+    enum { CLIENTS = 16 };
+    rig g;
+    int32_t expected[MODELS];
+    pthread_t threads[CLIENTS];
+    client clients[CLIENTS];
+    open_rig(&g, 2, NULL);
+    for (uint32_t i = 0; i < MODELS; i++)
+        expected[i] = ask(&g, names[i], 3);
+    for (uint32_t i = 0; i < CLIENTS; i++) {
+        clients[i] = (client){.rig = &g, .seed = i, .requests = 12, .model = MODELS, .expected = expected};
+        assert_int_equal(pthread_create(&threads[i], NULL, work, &clients[i]), 0);
+    }
+    for (uint32_t i = 0; i < CLIENTS; i++) {
+        pthread_join(threads[i], NULL);
+        assert_int_equal(clients[i].failures, 0);
+    }
+    assert_true(atomic_load(&g.device.most_bytes) <= 2 * MODEL_BYTES);
+    assert_true(stats_of(&g, "a").loads + stats_of(&g, "b").loads + stats_of(&g, "c").loads + stats_of(&g, "d").loads > MODELS);
+    close_rig(&g);
+}
+
+/* Two models that are in use all the time do not keep a third one out, nor does the third one keep them out. */
+static void nobody_starves(void **state)
+{
+    (void)state;
+    enum { CLIENTS = 4 };
+    rig g;
+    int32_t expected[MODELS];
+    pthread_t threads[CLIENTS];
+    client clients[CLIENTS];
+    atomic_bool enough = false;
+    open_rig(&g, 2, NULL);
+    for (uint32_t i = 0; i < MODELS; i++)
+        expected[i] = ask(&g, names[i], 3);
+    for (uint32_t i = 0; i < CLIENTS; i++) {
+        clients[i] = (client){.rig = &g, .requests = UINT32_MAX, .model = i % 2, .expected = expected, .enough = &enough};
+        assert_int_equal(pthread_create(&threads[i], NULL, work, &clients[i]), 0);
+    }
+    for (int i = 0; i < 3; i++)
+        assert_int_equal(ask(&g, "c", 3), expected[2]);
+    uint64_t before = stats_of(&g, "a").requests + stats_of(&g, "b").requests;
+    for (int i = 0; i < 1000 && stats_of(&g, "a").requests + stats_of(&g, "b").requests < before + 8; i++)
+        usleep(10000);
+    assert_true(stats_of(&g, "a").requests + stats_of(&g, "b").requests >= before + 8);
+    atomic_store(&enough, true);
+    for (uint32_t i = 0; i < CLIENTS; i++) {
+        pthread_join(threads[i], NULL);
+        assert_int_equal(clients[i].failures, 0);
+    }
+    close_rig(&g);
+}
+
+/* A model that is to make room still takes what comes with a request it has. */
+static void siblings_do_not_wait(void **state)
+{
+    (void)state;
+    rig g;
+    bp_stream *first = NULL, *second = NULL;
+    pthread_t thread;
+    int32_t expected[MODELS];
+    open_rig(&g, 1, NULL);
+    for (uint32_t i = 0; i < MODELS; i++)
+        expected[i] = ask(&g, names[i], 3);
+    assert_int_equal(submit(&g, "a", 3, NULL, &first, NULL), BP_OK);
+    client other = {.rig = &g, .requests = 1, .model = 1, .expected = expected};
+    assert_int_equal(pthread_create(&thread, NULL, work, &other), 0);
+    sleep(2); /* longer than a model in demand may stay */
+    assert_int_equal(submit(&g, "a", 3, first, &second, NULL), BP_OK);
+    assert_int_equal(finish(&g, second), expected[0]);
+    assert_int_equal(finish(&g, first), expected[0]);
+    pthread_join(thread, NULL);
+    assert_int_equal(other.failures, 0);
+    close_rig(&g);
+}
+
+static void the_end_of_the_server_ends_waiting(void **state)
+{
+    (void)state;
+    rig g;
+    bp_stream *s = NULL;
+    pthread_t thread;
+    int32_t expected[MODELS] = {-1, -1, -1, -1};
+    open_rig(&g, 1, NULL);
+    assert_int_equal(submit(&g, "a", 3, NULL, &s, NULL), BP_OK);
+    client other = {.rig = &g, .requests = 1, .model = 1, .expected = expected};
+    assert_int_equal(pthread_create(&thread, NULL, work, &other), 0);
+    usleep(200000);
+    assert_true(engine_drain(g.engine, 5000000000u));
+    pthread_join(thread, NULL);
+    assert_int_equal(other.failures, 0); /* it expected to be refused */
+    assert_true(finish(&g, s) >= 0);
+    close_rig(&g);
+}
+
+int main(void)
+{
+    log_set_level(BP_LOG_ERROR);
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(the_one_that_was_not_asked_for_the_longest_leaves),
+        cmocka_unit_test(counts_go_on_and_answers_are_the_same),
+        cmocka_unit_test(a_pinned_one_stays),
+        cmocka_unit_test(one_that_never_fits_says_so),
+        cmocka_unit_test(what_is_held_is_not_taken_away),
+        cmocka_unit_test(idle_ones_leave_by_themselves),
+        cmocka_unit_test(nothing_fails_in_a_crowd),
+        cmocka_unit_test(nobody_starves),
+        cmocka_unit_test(siblings_do_not_wait),
+        cmocka_unit_test(the_end_of_the_server_ends_waiting),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
