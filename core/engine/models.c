@@ -40,6 +40,8 @@ void stats_add(bp_model_stats *past, const bp_model_stats *now)
     sum.steps += past->steps;
     sum.preemptions += past->preemptions;
     sum.prefix_hit_tokens += past->prefix_hit_tokens;
+    sum.drafted_tokens += past->drafted_tokens;
+    sum.accepted_tokens += past->accepted_tokens;
     *past = sum;
 }
 

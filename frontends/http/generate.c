@@ -167,6 +167,7 @@ static bool submit_all(generation *g, refusal *why)
         if (r->kind == OPENAI_TEXT)
             openai_request_choose(r, g->count / r->answers);
         r->request.sampling.seed = seed + g->count % r->answers;
+        r->request.beside = g->count ? g->answers[0].stream : NULL;
         *a = (answer){.index = g->count, .logprobs = r->logprobs ? json_array() : NULL};
         if (r->logprobs && !a->logprobs)
             return refuse_memory(why);

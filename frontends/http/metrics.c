@@ -29,6 +29,9 @@ VALUE(completion_tokens, stats->completion_tokens)
 VALUE(prefix_hit_tokens, stats->prefix_hit_tokens)
 VALUE(steps, stats->steps)
 VALUE(preemptions, stats->preemptions)
+VALUE(loads, stats->loads)
+VALUE(drafted_tokens, stats->drafted_tokens)
+VALUE(accepted_tokens, stats->accepted_tokens)
 
 static const metric metrics[] = {
     {"model_ready", "gauge", "1 while the model is loaded.", is_ready},
@@ -44,6 +47,9 @@ static const metric metrics[] = {
     {"completion_tokens_total", "counter", "Tokens that were generated.", completion_tokens},
     {"prefix_hit_tokens_total", "counter", "Tokens found in the prefix cache.", prefix_hit_tokens},
     {"steps_total", "counter", "Steps of the model.", steps},
+    {"model_loads_total", "counter", "How often the model came into memory.", loads},
+    {"drafted_tokens_total", "counter", "Tokens that were guessed ahead.", drafted_tokens},
+    {"accepted_tokens_total", "counter", "Of these, the ones that were right.", accepted_tokens},
     {"preemptions_total", "counter", "Requests that had to make room and began again.", preemptions},
 };
 

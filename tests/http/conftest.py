@@ -19,10 +19,10 @@ PROGRAM = BUILD / "bin" / "backplane"
 class Server:
     """`backplane run` on a configuration; `port` is where it listens."""
 
-    def __init__(self, folder, models, options="", backends=""):
+    def __init__(self, folder, models, options="", top="", text=None):
         config = folder / "server.yaml"
-        config.write_text(f"backends: {{ cpu: {{ plugin: cpu }} {backends} }}\nmodels:\n{models}\n"
-                          f"frontends: {{ http: {{ plugin: http, port: 0 {options} }} }}\n")
+        config.write_text(text or f"{top}backends: {{ cpu: {{ plugin: cpu }} }}\nmodels:\n{models}\n"
+                                  f"frontends: {{ http: {{ plugin: http, port: 0 {options} }} }}\n")
         self.process = subprocess.Popen([PROGRAM, "run", config], stderr=subprocess.PIPE, text=True)
         self.log, self.port = [], None
         listening = threading.Event()

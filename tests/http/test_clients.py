@@ -10,7 +10,7 @@ import time
 
 import pytest
 
-from conftest import Server, error_of, read_all
+from conftest import ROOT, Server, error_of, read_all
 
 LONG = {"model": "smol", "prompt": "Once upon a time", "max_tokens": 6000, "temperature": 0, "ignore_eos": True}
 
@@ -134,6 +134,41 @@ def test_73_a_second_signal_ends_at_once(tmp_path, smollm2):
     time.sleep(0.3)
     s.process.send_signal(signal.SIGTERM)
     assert s.process.wait(5) != 0
+
+
+def test_the_example_with_many_models(tmp_path, smollm2):
+    text = (ROOT / "config" / "many.yaml").read_text().replace("../models/SmolLM2-135M-Instruct.Q4_1.gguf", smollm2)
+    s = Server(tmp_path, None, text=text.replace("port: 8080", "port: 0"))
+    body = {"messages": [{"role": "user", "content": "What is the capital of France?"}], "max_tokens": 20}
+    assert "Paris" in s.post("/v1/chat/completions", {**body, "model": "smollm2"}).json["choices"][0]["message"]["content"]
+    assert s.post("/v1/chat/completions", {**body, "model": "storyteller"}).json["usage"]["completion_tokens"] > 0
+    assert [m["state"] for m in s.get("/v1/models").json["data"]] == ["ready", "ready"]
+    assert s.stop() == 0
+
+
+def test_models_take_turns_within_a_budget(tmp_path, smollm2):
+    models = "".join(f"  m{i}: {{ file: {smollm2}, context: 512, temperature: 0 }}\n" for i in range(4))
+    s = Server(tmp_path, models, top="memory_budget: 300MiB\n")
+    body = {"prompt": "A, B, C, D,", "max_tokens": 4, "n": 2}
+    failed = []
+
+    def work(seed):
+        for i in range(4):
+            reply = s.post("/v1/completions", {**body, "model": f"m{(seed + i) % 4}"})
+            if reply.status != 200 or [c["text"] for c in reply.json["choices"]] != [" E, F,"] * 2:
+                failed.append(reply.body)
+
+    threads = [threading.Thread(target=work, args=(i,)) for i in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert failed == []
+    values = dict(line.rsplit(" ", 1) for line in s.get("/metrics").body.decode().splitlines() if not line.startswith("#"))
+    loads = [int(values[f'backplane_model_loads_total{{model="m{i}"}}']) for i in range(4)]
+    held = sum(int(values[f'backplane_model_bytes{{model="m{i}"}}']) for i in range(4))
+    assert min(loads) >= 1 and sum(loads) > 4 and held <= 300 << 20
+    assert s.stop() == 0
 
 
 def test_a_port_that_is_taken(tmp_path, smollm2, server):

@@ -27,7 +27,7 @@ static void open_rig(rig *g, engine_model model)
     g->models[0].context = CONTEXT;
     g->models[1] = (engine_model){.name = "a", .file = "a"};
     g->api = engine_api();
-    if (engine_new(&g->backend, 1, g->models, 2, &g->engine, &error) != BP_OK)
+    if (engine_new(&g->backend, 1, g->models, 2, 0, &g->engine, &error) != BP_OK)
         fail_msg("%s", error.message);
 }
 
