@@ -1,6 +1,8 @@
-"""tools/benchmarks: what the engines print is read right, a suite goes on where it was cut off, and the page says what was missed.
+"""tools/benchmarks and what is made of it: what the engines print is read right, a suite goes on where it was cut off, and the page says what was missed.
 Nothing here is timed: the engines' answers are canned."""
 
+import importlib.machinery
+import importlib.util
 import json
 import pathlib
 import sys
@@ -175,9 +177,9 @@ def test_the_page_says_what_was_measured_and_what_was_missed(tmp_path):
 
 def test_the_page_takes_what_other_tools_left(tmp_path):
     (tmp_path / "free-order.json").write_text(json.dumps(
-        {"rows": [{"model": "m", "name": "prefill 512", "fixed": 2000.0, "free": 2030.0, "ratio": 1.015}]}))
+        {"freed": ["sums"], "rows": [{"model": "m", "name": "prefill 512", "fixed": 2000.0, "free": 2030.0, "ratio": 1.015}]}))
     text, _ = write_page(tmp_path)
-    assert "| m | prefill 512 | 2,000 | 2,030 | +1.5 % |" in text
+    assert "| m | prefill 512 | 2,000 | 2,030 | +1.5 % |" in text and "- sums\n" in text
 
 
 def test_the_plot_is_svg_with_a_bar_a_measurement(tmp_path):
@@ -221,3 +223,30 @@ def test_what_is_made_appears_whole_or_not_at_all(tmp_path, monkeypatch):
         models.made("x.gguf", half)
     assert not (tmp_path / "made" / "x.gguf").exists()
     assert pathlib.Path(models.made("x.gguf", lambda path: pathlib.Path(path).write_text("whole"))).read_text() == "whole"
+
+
+@pytest.fixture(scope="module")
+def free():
+    loader = importlib.machinery.SourceFileLoader("bench_free", str(ROOT / "tools" / "bench-free"))
+    module = importlib.util.module_from_spec(importlib.util.spec_from_loader("bench_free", loader))
+    loader.exec_module(module)
+    return module
+
+
+def test_a_change_is_made_once_or_not_at_all(free, tmp_path):
+    (tmp_path / "f.c").write_text("one two\nthree two")
+    assert free.Change("", "f.c", r"one", r"\\1").apply(tmp_path) and (tmp_path / "f.c").read_text() == "\\\\1 two\nthree two"
+    assert not free.Change("", "f.c", "two", "2").apply(tmp_path)
+    assert not free.Change("", "f.c", "nowhere", "2").apply(tmp_path)
+    assert not free.Change("", "g.c", "one", "2").apply(tmp_path)
+    assert (tmp_path / "f.c").read_text() == "\\\\1 two\nthree two"
+
+
+def test_a_free_build_that_computes_something_else_is_refused(free, monkeypatch):
+    model = models.Model("m", "Model", "decoder", None, {}, 1)
+    said = {"fixed": {" a": -0.5, " b": -2.0}, "near": {" a": -0.51, " c": -2.0}, "far": {" a": -1.5}, "other": {" z": -0.1}}
+    monkeypatch.setattr(free, "first_logprobs", lambda program, file, folder: said[program])
+    assert free.check_same_model(model, "fixed", "near", "f", "d") == pytest.approx(0.01)
+    for build in ("far", "other"):
+        with pytest.raises(engines.Failure, match="computes something else"):
+            free.check_same_model(model, "fixed", build, "f", "d")

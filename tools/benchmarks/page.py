@@ -149,7 +149,8 @@ def free_order(work):
     except OSError:
         return "Not measured."
     rows = [[row["model"], row["name"], rate(row["fixed"]), rate(row["free"]), f"{100 * (row['ratio'] - 1):+.1f} %"] for row in found["rows"]]
-    return table(["", "", "fixed order", "free order", "free order is faster by"], rows)
+    freed = "\n".join(f"- {what}" for what in found["freed"])
+    return table(["", "", "fixed order", "free order", "free order is faster by"], rows) + f"\n\nWhat was freed:\n\n{freed}"
 
 
 def drafts(work):
