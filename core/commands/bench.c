@@ -81,6 +81,25 @@ static bool read_plan(const cli_values *values, bench_plan *plan, unsigned long 
 
 /* --- start ------------------------------------------------------------------------------------------------------------ */
 
+/* What decides which measurements a model has. A file that cannot be opened counts as a decoder: what is wrong with it is
+ * said where it is loaded. */
+typedef struct abilities {
+    bool chats, embeds;
+} abilities;
+
+static abilities abilities_of(const config_model *model)
+{
+    model_file *file = NULL;
+    model_options as_trained = {0};
+    if (model_open(model->file, &as_trained, &file, NULL) != BP_OK)
+        return (abilities){.chats = true};
+    const bp_program *program = model_program(file);
+    abilities found = {.chats = model_chat_template(file) != NULL,
+                       .embeds = program->op_count && program->ops[program->op_count - 1].kind == BP_OP_POOL};
+    model_close(file);
+    return found;
+}
+
 /* The same model and settings as ours, through the frontend that a person would use. */
 static void measure_start(const cli_values *values, uint32_t repetitions, bench_report *report)
 {
@@ -168,6 +187,7 @@ static void measure_roofs(session *s, bench_report *report)
     add_number(report, "read bandwidth", "GB/s", roofs.read_bandwidth / 1e9);
     add_number(report, "int8 peak", "GOP/s", roofs.int8_ops / 1e9);
     add_number(report, "fp32 peak", "GOP/s", roofs.fp32_ops / 1e9);
+    add_number(report, "bf16 peak", "GOP/s", roofs.bf16_ops / 1e9);
     FILE *file = fopen("/proc/self/clear_refs", "we");
     report->peak_is_known = file && fputs("5", file) >= 0 && fflush(file) == 0;
     if (file)
@@ -185,12 +205,12 @@ static int print_report(const bench_report *report, const cli_values *values)
     return fflush(stdout) == 0 ? CLI_DONE : CLI_FAILED;
 }
 
-static bp_status measure(session *s, const bench_plan *plan, bool table, bench_report *report, loaded **l,
+static bp_status measure(session *s, const bench_plan *plan, bool embeds, bool table, bench_report *report, loaded **l,
                          bp_error *error)
 {
     engine_model *model = &s->models[s->model - s->config->models];
     uint64_t begin = clock_now();
-    bench_limits(plan, model);
+    bench_limits(plan, embeds, model);
     bp_status status = loaded_open(model, &s->backends[model->backend], l, error);
     if (status == BP_OK)
         status = loaded_compile(*l, error);
@@ -221,9 +241,14 @@ static int run_plan(session *s, const cli_values *values, const bench_plan *plan
     bench_machine_read(&report.machine);
     bool table = !values->option[OPTION_JSON] && !values->option[OPTION_CSV];
     bp_status status = session_select(s, &selection, values->environment, &error);
+    abilities model = {0};
+    if (status == BP_OK)
+        model = abilities_of(s->model);
     /* While this process is small. */
-    if (status == BP_OK && starts)
+    if (status == BP_OK && starts && model.chats)
         measure_start(values, starts, &report);
+    else if (status == BP_OK && starts)
+        fprintf(stderr, "backplane: the start is not measured: the model has no chat template, with which chat would answer\n");
     if (status == BP_OK)
         status = session_bind(s, &error);
     if (status == BP_OK)
@@ -232,7 +257,7 @@ static int run_plan(session *s, const cli_values *values, const bench_plan *plan
     if (status == BP_OK && !values->option[OPTION_NO_ROOFS])
         measure_roofs(s, &report);
     if (status == BP_OK)
-        status = measure(s, plan, table, &report, &l, &error);
+        status = measure(s, plan, model.embeds, table, &report, &l, &error);
     int code = status == BP_OK ? print_report(&report, values) : cli_fail(&error);
     loaded_free(l);
     return code;

@@ -14,7 +14,7 @@ enum { BENCH_MAX_ROWS = 128, BENCH_MAX_LIST = 16, BENCH_MAX_REPETITIONS = 100 };
 /* The least that steps do on any device: each weight that a step uses is read once, and so are the keys and values that its
  * sequences attend to. Sums and products both count. */
 typedef struct bench_cost {
-    double bytes, int8_ops, fp32_ops;
+    double bytes, int8_ops, fp32_ops, bf16_ops;
 } bench_cost;
 
 typedef struct bench_row {
@@ -73,8 +73,8 @@ bench_share bench_share_of(const bench_row *row, const bp_roofs *roofs);
 /* Adds what one step of `batch` costs. `kv_dtype` is of bp_limits. */
 void bench_cost_add(bench_cost *cost, const model_file *file, uint32_t kv_dtype, const bp_batch *batch);
 
-/* Limits that hold every case of the plan. */
-void bench_limits(const bench_plan *plan, engine_model *model);
+/* Limits that hold every case of the plan that is an embedder's, or a decoder's. */
+void bench_limits(const bench_plan *plan, bool embeds, engine_model *model);
 /* Prefill and decode of a decoder, embedding of an embedder, driven through the backend's own operations. */
 bp_status bench_steps(const bench_plan *plan, const loaded *l, bench_report *report, bp_error *error);
 

@@ -13,8 +13,10 @@ static void add_product(bench_cost *cost, const bp_program *program, int32_t num
     const bp_weight *w = &program->weights[number];
     double ops = 2.0 * rows * (double)w->shape[0] * (double)w->shape[1];
     const dtype *type = dtype_find(w->dtype);
-    /* Quantised weights multiply quantised activations. */
-    *(type && type->elements > 1 ? &cost->int8_ops : &cost->fp32_ops) += ops;
+    if (type && type->elements > 1)
+        cost->int8_ops += ops; /* quantised weights multiply quantised activations */
+    else
+        *(w->dtype == BP_BF16 ? &cost->bf16_ops : &cost->fp32_ops) += ops;
     cost->bytes += (double)w->bytes;
 }
 
@@ -75,9 +77,12 @@ void bench_cost_add(bench_cost *cost, const model_file *file, uint32_t kv_dtype,
 bench_share bench_share_of(const bench_row *row, const bp_roofs *roofs)
 {
     bench_share share = {0};
-    if (row->seconds <= 0 || roofs->read_bandwidth <= 0 || roofs->int8_ops <= 0 || roofs->fp32_ops <= 0)
+    if (row->seconds <= 0 || roofs->read_bandwidth <= 0 || roofs->int8_ops <= 0 || roofs->fp32_ops <= 0 ||
+        roofs->bf16_ops <= 0)
         return share;
     share.bandwidth = row->cost.bytes / roofs->read_bandwidth / row->seconds;
-    share.compute = (row->cost.int8_ops / roofs->int8_ops + row->cost.fp32_ops / roofs->fp32_ops) / row->seconds;
+    share.compute = (row->cost.int8_ops / roofs->int8_ops + row->cost.fp32_ops / roofs->fp32_ops +
+                     row->cost.bf16_ops / roofs->bf16_ops) /
+                    row->seconds;
     return share;
 }

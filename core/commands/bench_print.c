@@ -107,9 +107,10 @@ static json_t *row_as_json(const bench_report *r, const bench_row *row)
                             row->max);
     bench_share share = bench_share_of(row, &r->roofs);
     if (out && row->seconds > 0)
-        json_object_set_new(out, "cost", json_pack("{s:f, s:f, s:f, s:f, s:f}", "bytes", row->cost.bytes, "int8_ops",
-                                                   row->cost.int8_ops, "fp32_ops", row->cost.fp32_ops, "of_bandwidth",
-                                                   share.bandwidth, "of_compute", share.compute));
+        json_object_set_new(out, "cost", json_pack("{s:f, s:f, s:f, s:f, s:f, s:f}", "bytes", row->cost.bytes,
+                                                   "int8_ops", row->cost.int8_ops, "fp32_ops", row->cost.fp32_ops, "bf16_ops",
+                                                   row->cost.bf16_ops, "of_bandwidth", share.bandwidth, "of_compute",
+                                                   share.compute));
     return out;
 }
 
@@ -127,8 +128,8 @@ bool bench_print_json(const bench_report *r)
     json_t *rows = json_array();
     for (size_t i = 0; rows && i < r->count; i++)
         json_array_append_new(rows, row_as_json(r, &r->rows[i]));
-    json_t *roofs = json_pack("{s:f, s:f, s:f}", "read_bandwidth", r->roofs.read_bandwidth, "int8_ops", r->roofs.int8_ops,
-                              "fp32_ops", r->roofs.fp32_ops);
+    json_t *roofs = json_pack("{s:f, s:f, s:f, s:f}", "read_bandwidth", r->roofs.read_bandwidth, "int8_ops",
+                              r->roofs.int8_ops, "fp32_ops", r->roofs.fp32_ops, "bf16_ops", r->roofs.bf16_ops);
     json_t *root = json_pack("{s:s, s:s, s:s, s:s, s:I, s:o, s:o, s:o}", "model", r->model->config->name, "file",
                              r->model->config->file, "backend", bench_backend_name(r), "weights", shape->weight_type,
                              "parameters", (json_int_t)shape->parameters, "machine", machine_as_json(&r->machine), "roofs", roofs,

@@ -30,20 +30,34 @@ static uint32_t pages_for(uint32_t tokens, uint32_t page_tokens)
     return tokens / page_tokens + (tokens % page_tokens != 0);
 }
 
-void bench_limits(const bench_plan *cases, engine_model *model)
+/* Pages of the texts of one step, whatever their length. */
+static uint64_t pages_for_texts(const bench_plan *cases, uint32_t step_tokens, uint32_t page)
 {
-    uint32_t page = model->page_tokens ? model->page_tokens : ENGINE_PAGE_TOKENS;
-    uint32_t decode = largest(&cases->decodes), first = cases->depths.values[0];
-    uint32_t alone = largest(&cases->depths) + decode, prompt = largest(&cases->prompts), batch = largest(&cases->batches);
-    uint32_t text = largest(&cases->embeds);
-    alone = prompt > alone ? prompt : alone;
-    alone = text > alone ? text : alone;
-    uint64_t together = (uint64_t)batch * pages_for(first + decode, page), single = pages_for(alone, page);
+    uint64_t most = 0;
+    uint32_t batch = largest(&cases->batches);
+    for (size_t i = 0; i < cases->embeds.count; i++) {
+        uint32_t text = cases->embeds.values[i], together = step_tokens / text < batch ? step_tokens / text : batch;
+        uint64_t needed = (uint64_t)together * pages_for(text, page);
+        most = needed > most ? needed : most;
+    }
+    return most;
+}
+
+void bench_limits(const bench_plan *cases, bool embeds, engine_model *model)
+{
+    uint32_t page = model->page_tokens ? model->page_tokens : ENGINE_PAGE_TOKENS, batch = largest(&cases->batches);
+    uint32_t decode = largest(&cases->decodes), prompt = largest(&cases->prompts), text = embeds ? largest(&cases->embeds) : 0;
+    uint32_t alone = largest(&cases->depths) + decode;
+    alone = embeds ? text : prompt > alone ? prompt : alone;
+    /* An embedded text is one step's, whole. */
+    uint32_t least = batch > text ? batch : text;
+    if (model->max_step_tokens < least)
+        model->max_step_tokens = least;
+    uint64_t single = pages_for(alone, page), together = (uint64_t)batch * pages_for(cases->depths.values[0] + decode, page);
+    if (embeds)
+        together = pages_for_texts(cases, model->max_step_tokens, page);
     model->context = alone;
     model->max_batch = batch;
-    /* An embedded text is one step's, whole. */
-    if (model->max_step_tokens < batch || model->max_step_tokens < text)
-        model->max_step_tokens = batch > text ? batch : text;
     model->kv_memory = 0;
     model->kv_tokens = (together > single ? together : single) * page;
 }
@@ -122,7 +136,7 @@ static bp_status decode(driver *d, uint32_t batch, uint32_t depth, uint32_t coun
 /* Texts of `count` tokens, as many in a step as fit. */
 static bp_status embed(driver *d, uint32_t batch, uint32_t count, bp_error *error)
 {
-    uint32_t together = d->loaded->limits.max_tokens / count;
+    uint32_t together = d->loaded->limits.max_tokens / count; /* at least one: bench_limits */
     bp_status status = BP_OK;
     for (uint32_t done = 0; done < batch && status == BP_OK;) {
         bp_batch b = empty_batch(d);
@@ -225,8 +239,7 @@ static bp_status check_limits(const bench_plan *cases, const loaded *l, bool emb
 
 bp_status bench_steps(const bench_plan *cases, const loaded *l, bench_report *report, bp_error *error)
 {
-    const bp_program *program = model_program(l->file);
-    driver d = {.loaded = l, .random = 1, .embeds = program->ops[program->op_count - 1].kind == BP_OP_POOL};
+    driver d = {.loaded = l, .random = 1, .embeds = l->embedder};
     bp_status status = check_limits(cases, l, d.embeds, error);
     if (status == BP_OK)
         status = step_init(&d.step, l, error);

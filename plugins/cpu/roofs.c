@@ -14,11 +14,12 @@
 
 enum { RUNS = 5, MEBIBYTE = 1 << 20, LEAST_BUFFER = 128 * MEBIBYTE, MOST_BUFFER = 1024 * MEBIBYTE, RUN_NS = 20000000 };
 
-typedef enum measure { READ_ONE_STREAM, READ_STREAMS, INT8, FP32 } measure;
+typedef enum measure { READ_ONE_STREAM, READ_STREAMS, INT8, FP32, BF16 } measure;
 
 /* One run: what every worker does. */
 typedef struct run {
     const roof_kernels *kernels;
+    const roof_bf16 *bf16; /* NULL where BF16 is multiplied as binary32 */
     measure what;
     const uint8_t *data;
     size_t share; /* bytes of each worker */
@@ -40,6 +41,16 @@ static const roof_kernels *roofs_of(int isa)
     }
 }
 
+static const roof_bf16 *bf16_of(const bp_device *device)
+{
+#if defined(__x86_64__)
+    if (device->multiply_bf16 == avx512_bf16_dot)
+        return &avx512_bf16_roof;
+#endif
+    (void)device;
+    return NULL;
+}
+
 static void work(void *context, pool *threads, size_t worker)
 {
     const run *r = context;
@@ -57,6 +68,9 @@ static void work(void *context, pool *threads, size_t worker)
         break;
     case FP32:
         result = r->kernels->fp32(r->rounds) > 0.0f;
+        break;
+    case BF16:
+        result = r->bf16->multiply(r->rounds) > 0.0f;
         break;
     }
     r->results[worker] = result;
@@ -124,7 +138,7 @@ bp_status device_roofs(bp_device *device, bp_roofs *out, bp_error *error)
     if (!device || !out || out->size < sizeof out->size)
         return fail(error, BP_EINVAL, "cpu: roofs needs a device and a sized struct");
     bp_roofs roofs = {.size = sizeof roofs};
-    run r = {.kernels = roofs_of(device->isa)};
+    run r = {.kernels = roofs_of(device->isa), .bf16 = bf16_of(device)};
     if (!r.kernels)
         return fail(error, BP_EUNSUPPORTED, "cpu: isa generic has no measured limits; use isa: auto");
     uint32_t *results = calloc(pool_workers(device->threads), sizeof *results);
@@ -136,7 +150,10 @@ bp_status device_roofs(bp_device *device, bp_roofs *out, bp_error *error)
         r.what = INT8;
         roofs.int8_ops = best_ops(device->threads, &r, r.kernels->int8_ops);
         r.what = FP32;
-        roofs.fp32_ops = best_ops(device->threads, &r, r.kernels->fp32_ops);
+        roofs.fp32_ops = roofs.bf16_ops = best_ops(device->threads, &r, r.kernels->fp32_ops);
+        r.what = BF16;
+        if (r.bf16)
+            roofs.bf16_ops = best_ops(device->threads, &r, r.bf16->ops);
     }
     free(results);
     if (status != BP_OK)

@@ -31,13 +31,13 @@ LLAMA_ENCODED = """{"pp": 128, "tg": 0, "pl": 1, "speed_pp": 2560.0, "t_tg": 0.0
 OURS = {"model": "m", "backend": "cpu (2 threads, avx512-vnni)", "weights": "Q4_1",
         "machine": {"processor": "Some <Processor>", "features": "avx2 fma", "kernel": "Linux 6", "build": "GNU 12, Release",
                     "processors": 2, "numa_nodes": 1, "memory": 2**34, "last_cache": 2**25, "load": 0.1},
-        "roofs": {"read_bandwidth": 30e9, "int8_ops": 900e9, "fp32_ops": 200e9},
+        "roofs": {"read_bandwidth": 30e9, "int8_ops": 900e9, "fp32_ops": 200e9, "bf16_ops": 400e9},
         "rows": [{"name": "start to first token", "unit": "ms", "tokens": 0, "batch": 0, "depth": 0, "median": 62.0},
                  {"name": "resident for one answer", "unit": "MiB", "tokens": 0, "batch": 0, "depth": 0, "median": 110.0},
                  {"name": "prefill", "unit": "tok/s", "tokens": 512, "batch": 1, "depth": 0, "median": 1400.0,
-                  "cost": {"bytes": 96e6, "int8_ops": 512 * 200e6, "fp32_ops": 0, "of_bandwidth": 0.1, "of_compute": 0.3}},
+                  "cost": {"bytes": 96e6, "int8_ops": 512 * 200e6, "fp32_ops": 0, "bf16_ops": 0, "of_bandwidth": 0.1, "of_compute": 0.3}},
                  {"name": "decode", "unit": "tok/s", "tokens": 128, "batch": 1, "depth": 0, "median": 240.0,
-                  "cost": {"bytes": 128 * 100e6, "int8_ops": 128 * 200e6, "fp32_ops": 0, "of_bandwidth": 0.8, "of_compute": 0.1}}]}
+                  "cost": {"bytes": 128 * 100e6, "int8_ops": 128 * 200e6, "fp32_ops": 0, "bf16_ops": 0, "of_bandwidth": 0.8, "of_compute": 0.1}}]}
 
 
 def canned(**answers):
@@ -69,7 +69,7 @@ def test_what_ours_prints():
     assert ours.others == {"start to first token": 62.0, "resident for one answer": 110.0}
     assert ours.facts["roofs"]["int8_ops"] == 900e9 and ours.facts["backend"].startswith("cpu")
     # Costs are of one token, as rates are.
-    assert ours.costs["decode, batch 1"] == {"bytes": 100e6, "int8_ops": 200e6, "fp32_ops": 0}
+    assert ours.costs["decode, batch 1"] == {"bytes": 100e6, "int8_ops": 200e6, "fp32_ops": 0, "bf16_ops": 0}
 
 
 def test_a_program_that_fails_is_one_sentence():
@@ -150,7 +150,7 @@ def figures(key, title, kind, rates, costs=None, others=None, error=None):
 
 FOUND = [figures("smollm2-q4_1", "SmolLM2-135M Q4_1", "decoder",
                  {"prefill 512": (2000.0, 300.0), "decode, batch 1": (150.0, 100.0)},
-                 {"prefill 512": {"bytes": 1e5, "int8_ops": 100e6, "fp32_ops": 0}, "decode, batch 1": {"bytes": 100e6, "int8_ops": 2e8, "fp32_ops": 0}},
+                 {"prefill 512": {"bytes": 1e5, "int8_ops": 100e6, "fp32_ops": 0, "bf16_ops": 0}, "decode, batch 1": {"bytes": 100e6, "int8_ops": 2e8, "fp32_ops": 0, "bf16_ops": 0}},
                  {"start to first token": [70.0, 66.0, 64.0], "resident for one answer": [110.0]}),
          figures("qwen2.5-coder-q4_k_m", "Qwen", "decoder", {}, error="this build knows llama"),
          figures("minilm-f32", "MiniLM-L6 F32", "embedder", {"embed 128, batch 1": (100.0, 30.0), "embed 128, batch 8": (90.0, 30.0)})]

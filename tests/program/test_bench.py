@@ -3,12 +3,19 @@
 import csv
 import io
 import json
+import subprocess
 
 import pytest
 
-from conftest import backplane
+from conftest import ROOT, backplane
 
 SHORT = ["--prefill", "16", "--decode", "4", "--batch", "1,3", "--depth", "0,40", "--repetitions", "2", "--start", "1"]
+
+
+@pytest.fixture(scope="module")
+def minilm():
+    done = subprocess.run([ROOT / "tools" / "fetch", "minilm"], capture_output=True, text=True, check=True)
+    return done.stdout.strip()
 
 
 def names(rows):
@@ -28,7 +35,7 @@ def test_json(model):
 def test_figures_read_as_fractions_of_measured_roofs(model):
     said = json.loads(backplane("bench", model, *SHORT[:-2], "--start", "0", "--json").expect(0).out)
     roofs, rows = said["roofs"], {(row["name"], row["batch"], row["depth"]): row for row in said["rows"]}
-    assert roofs["read_bandwidth"] > 1e8 and roofs["int8_ops"] > 1e8 and roofs["fp32_ops"] > 1e8
+    assert roofs["read_bandwidth"] > 1e8 and roofs["int8_ops"] > 1e8 and roofs["fp32_ops"] > 1e8 and roofs["bf16_ops"] > 1e8
     alone, three, deep = (rows["decode", batch, depth]["cost"] for batch, depth in [(1, 0), (3, 0), (1, 40)])
     # Four steps read the weights four times, whatever the batch; its sums and products grow with it.
     weights = 4 * 92.0 * 2**20
@@ -66,6 +73,17 @@ def test_a_backend_without_a_name_or_memory(outside, model):
 
 def test_a_model_that_is_not_there_is_said_once():
     assert backplane("bench", "nowhere.gguf").expect(1).err.count("nowhere.gguf") == 1
+
+
+def test_an_embedder_is_measured_in_texts(minilm):
+    done = backplane("bench", minilm, "--embed", "8,40", "--batch", "1,20", "--repetitions", "1", "--start", "1", "--no-roofs",
+                     "--json").expect(0)
+    rows = {(row["name"], row["tokens"], row["batch"]): row for row in json.loads(done.out)["rows"]}
+    assert {("embed", tokens, batch) for tokens in (8, 40) for batch in (1, 20)} <= set(rows)
+    # 20 texts of 40 tokens are two steps of at most 512 tokens: their weights are read twice.
+    assert 1.9 < rows["embed", 40, 20]["cost"]["bytes"] / rows["embed", 40, 1]["cost"]["bytes"] < 2.6
+    assert rows["embed", 40, 20]["cost"]["fp32_ops"] == 20 * rows["embed", 40, 1]["cost"]["fp32_ops"]
+    assert "no chat template" in done.err and ("prefill", 512, 1) not in rows
 
 
 def test_csv_on_a_backend_that_is_not_in_the_tree(outside, model):

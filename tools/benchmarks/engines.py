@@ -145,7 +145,7 @@ class Ours:
             if row["name"] in ("prefill", "decode", "embed"):
                 rates[self.name_of(row)] = row["median"]
                 amount = row["batch"] * (1 if row["name"] == "embed" else row["tokens"])
-                self.costs[self.name_of(row)] = {key: row["cost"][key] / amount for key in ("bytes", "int8_ops", "fp32_ops")}
+                self.costs[self.name_of(row)] = {key: row["cost"][key] / amount for key in ("bytes", "int8_ops", "fp32_ops", "bf16_ops")}
             elif row["name"] in ("start to first token", "resident for one answer"):
                 self.others[row["name"]] = row["median"]
         return rates

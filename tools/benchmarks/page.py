@@ -137,7 +137,7 @@ def machine(figures):
              f"- load when rounds began: {statistics.median(loads):.1f} (median), {max(loads):.1f} (most)"]
     if roofs:
         lines.insert(2, f"- measured limits: {roofs['read_bandwidth'] / GIGA:.1f} GB/s read from memory, "
-                        f"{roofs['int8_ops'] / GIGA:,.0f} int8 and {roofs['fp32_ops'] / GIGA:,.0f} fp32 GOP/s")
+                        f"{roofs['int8_ops'] / GIGA:,.0f} int8, {roofs['fp32_ops'] / GIGA:,.0f} fp32 and {roofs['bf16_ops'] / GIGA:,.0f} bf16 GOP/s")
     return "\n".join(lines)
 
 

@@ -118,7 +118,7 @@ def shares(row, roofs):
     cost = row["cost"]
     if not cost or not roofs or not roofs["read_bandwidth"]:
         return None
-    compute = cost["int8_ops"] / roofs["int8_ops"] + cost["fp32_ops"] / roofs["fp32_ops"]
+    compute = sum(cost[key] / roofs[key] for key in ("int8_ops", "fp32_ops", "bf16_ops"))
     return cost["bytes"] * row["ours"] / roofs["read_bandwidth"], compute * row["ours"]
 
 

@@ -59,6 +59,7 @@ typedef struct bp_roofs {
     double read_bandwidth; /* bytes a second, read from memory by all threads together */
     double int8_ops;       /* products and sums of 8-bit integers a second, each counted */
     double fp32_ops;       /* products and sums of binary32 a second, each counted */
+    double bf16_ops;       /* the same of BF16 weights */
 } bp_roofs;
 
 typedef struct bp_device bp_device; /* the backend's own */

@@ -22,6 +22,13 @@ typedef struct roof_kernels {
     size_t int8_ops, fp32_ops; /* products and sums of one round */
 } roof_kernels;
 
+/* Of an instruction that multiplies pairs of BF16. */
+typedef struct roof_bf16 {
+    float (*multiply)(size_t rounds);
+    size_t ops;
+} roof_bf16;
+
 extern const roof_kernels avx2_roofs, avx512_roofs;
+extern const roof_bf16 avx512_bf16_roof;
 
 #endif
