@@ -7,6 +7,7 @@
  *   client.c    whether the client is still there
  *   reply.c     responses and errors
  *   generate.c  chat and text completions; whole.c and events.c write them
+ *   embeddings.c /v1/embeddings
  *   responses.c /v1/responses, on the same machinery
  *   models.c    /v1/models
  *   tokens.c    /tokenize, /detokenize, /apply-template
@@ -126,6 +127,7 @@ bool client_gone(exchange *e);
 /* Routes. */
 void route_chat(exchange *e);
 void route_completions(exchange *e);
+void route_embeddings(exchange *e);
 void route_responses(exchange *e);
 void route_models(exchange *e);
 void route_model(exchange *e);

@@ -9,9 +9,10 @@ static const char *state_name(uint32_t state)
 
 static json_t *describe(const bp_model_info *info)
 {
-    return json_pack("{ss ss si ss ss ss si sI sI}", "id", info->name, "object", "model", "created", 0, "owned_by", "backplane",
+    return json_pack("{ss ss si ss ss ss si sI sI ss}", "id", info->name, "object", "model", "created", 0, "owned_by", "backplane",
                      "state", state_name(info->state), "backend", info->backend, "context", (int)info->context, "weight_bytes",
-                     (json_int_t)info->weight_bytes, "kv_bytes", (json_int_t)info->kv_bytes);
+                     (json_int_t)info->weight_bytes, "kv_bytes", (json_int_t)info->kv_bytes, "task",
+                     info->task == BP_TASK_EMBED ? "embed" : "generate");
 }
 
 void route_models(exchange *e)

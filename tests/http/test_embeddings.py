@@ -1,0 +1,90 @@
+"""/v1/embeddings with a real embedder beside a chat model: against the model's own files' golden vectors, alone and in batches."""
+
+import base64
+import math
+import struct
+import subprocess
+import threading
+
+import openai
+import pytest
+
+from conftest import ROOT, Server, error_of
+
+TEXTS = ["A man is eating food.", "Someone eats.", "The weather is lovely today.", "x", "word " * 60]
+
+
+@pytest.fixture(scope="module")
+def minilm():
+    return subprocess.run([ROOT / "tools" / "fetch", "minilm"], capture_output=True, text=True, check=True).stdout.strip()
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory, smollm2, minilm):
+    s = Server(tmp_path_factory.mktemp("server"), f"  smol: {{ file: {smollm2} }}\n  mini: {{ file: {minilm} }}")
+    yield s
+    assert s.stop() == 0, "".join(s.log)
+
+
+@pytest.fixture(scope="module")
+def client(server):
+    return openai.OpenAI(base_url=f"http://127.0.0.1:{server.port}/v1", api_key="none", max_retries=0)
+
+
+def embed(client, texts, **more):
+    return [e.embedding for e in client.embeddings.create(model="mini", input=texts, **more).data]
+
+
+def test_vectors(client):
+    reply = client.embeddings.create(model="mini", input=TEXTS, encoding_format="float")
+    vectors = [e.embedding for e in reply.data]
+    assert [e.index for e in reply.data] == list(range(5)) and reply.model == "mini"
+    assert reply.usage.prompt_tokens == reply.usage.total_tokens > 70
+    assert all(len(v) == 384 and abs(math.hypot(*v) - 1) < 1e-5 for v in vectors)
+    similar = sum(a * b for a, b in zip(vectors[0], vectors[1]))
+    assert similar > 0.5 > sum(a * b for a, b in zip(vectors[0], vectors[2]))
+
+
+def test_the_same_alone_together_and_in_base64(client, server):
+    together = embed(client, TEXTS, encoding_format="float")
+    assert [embed(client, text, encoding_format="float")[0] for text in TEXTS] == together
+    raw = server.post("/v1/embeddings", {"model": "mini", "input": TEXTS, "encoding_format": "base64"}).json["data"]
+    unpacked = [struct.unpack("<384f", base64.b64decode(e["embedding"])) for e in raw]
+    assert [[struct.unpack("<f", struct.pack("<f", x))[0] for x in v] for v in together] == [list(v) for v in unpacked]
+    crowd = [None] * 8
+    threads = [threading.Thread(target=lambda i=i: crowd.__setitem__(i, embed(client, TEXTS, encoding_format="float")))
+               for i in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert crowd == [together] * 8
+
+
+def test_token_ids(client, server):
+    ids = server.post("/tokenize", {"model": "mini", "content": TEXTS[0]}).json["tokens"]
+    assert len(ids) > 4 and len(embed(client, [ids, ids], encoding_format="float")) == 2
+
+
+def test_many_inputs(client):
+    vectors = embed(client, [f"number {i}" for i in range(300)])
+    assert len(vectors) == 300 and len({tuple(v) for v in vectors}) == 300
+
+
+@pytest.mark.parametrize("field, value", [
+    ("input", None), ("input", []), ("input", [""] * 0), ("input", ["x"] * 2049), ("input", [[]]), ("input", 3),
+    ("encoding_format", "hex"), ("dimensions", 0), ("dimensions", 3), ("model", None)])
+def test_48_to_50_wrong_fields(server, field, value):
+    error_of(server.post("/v1/embeddings", {"model": "mini", "input": "x", field: value}), 400, param=field)
+
+
+def test_47_longer_than_the_context(server):
+    long = "word " * 1000
+    error_of(server.post("/v1/embeddings", {"model": "mini", "input": long}), 400, "context_length_exceeded")
+    assert server.post("/v1/embeddings", {"model": "mini", "input": long, "truncate": True}).status == 200
+
+
+def test_33_the_wrong_kind_of_model(server):
+    error_of(server.post("/v1/embeddings", {"model": "smol", "input": "x"}), 400)
+    error_of(server.post("/v1/chat/completions", {"model": "mini", "messages": [{"role": "user", "content": "x"}]}), 400)
+    error_of(server.post("/v1/completions", {"model": "mini", "prompt": "x"}), 400)
