@@ -23,6 +23,8 @@ static const route routes[] = {
     {"/v1/responses", "POST", false, route_responses},
     {"/v1/models", "GET", false, route_models},
     {"/v1/models/", "GET", false, route_model},
+    {"/models/load", "POST", false, route_load},
+    {"/models/unload", "POST", false, route_unload},
     {"/tokenize", "POST", false, route_tokenize},
     {"/detokenize", "POST", false, route_detokenize},
     {"/apply-template", "POST", false, route_apply_template},

@@ -131,6 +131,8 @@ void route_embeddings(exchange *e);
 void route_responses(exchange *e);
 void route_models(exchange *e);
 void route_model(exchange *e);
+void route_load(exchange *e);
+void route_unload(exchange *e);
 void route_tokenize(exchange *e);
 void route_detokenize(exchange *e);
 void route_apply_template(exchange *e);

@@ -1,4 +1,4 @@
-/* /v1/models: what the configuration names, loaded or not. */
+/* /v1/models: what the configuration names, loaded or not; /models/load and /models/unload. */
 #include "http/http.h"
 
 static const char *state_name(uint32_t state)
@@ -41,4 +41,49 @@ void route_model(exchange *e)
         return;
     }
     reply_json(e, 200, describe(&info));
+}
+
+/* Acts on the model that the body names, and tells its state. */
+static void act(exchange *e, bp_status (*change)(http *server, const char *model, bp_error *error))
+{
+    http *server = e->server;
+    uint32_t index;
+    bp_model_info info = {.size = sizeof info};
+    bp_error error = {0};
+    refusal why;
+    json_t *body = body_json(e, &why);
+    const char *model = openai_string(openai_given(body, "model"));
+    if (body && !model)
+        refuse(&why, "model", "invalid_value", "model is missing or no name");
+    if (!model) {
+        reply_refused(e, &why);
+    } else if (server->api->find_model(server->engine, model, &index, &error) != BP_OK ||
+               change(server, model, &error) != BP_OK ||
+               server->api->model_info(server->engine, index, &info, &error) != BP_OK) {
+        refuse_status(&why, &error);
+        reply_refused(e, &why);
+    } else {
+        reply_json(e, 200, describe(&info));
+    }
+    json_decref(body);
+}
+
+static bp_status load(http *server, const char *model, bp_error *error)
+{
+    return server->api->load(server->engine, model, NULL, NULL, error);
+}
+
+static bp_status unload(http *server, const char *model, bp_error *error)
+{
+    return server->api->unload(server->engine, model, error);
+}
+
+void route_load(exchange *e)
+{
+    act(e, load);
+}
+
+void route_unload(exchange *e)
+{
+    act(e, unload);
 }

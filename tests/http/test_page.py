@@ -2,11 +2,23 @@
 
 import re
 import shutil
+import subprocess
 
 import pytest
 from playwright.sync_api import expect, sync_playwright
 
+from conftest import ROOT, Server
+
 SCREENSHOTS = None  # a folder, to look at what the tests see
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory, smollm2):
+    mini = subprocess.run([ROOT / "tools" / "fetch", "minilm"], capture_output=True, text=True, check=True).stdout.strip()
+    s = Server(tmp_path_factory.mktemp("server"), f"  smol: {{ file: {smollm2}, system_prompt: You are a helpful assistant, "
+               f"load: eager }}\n  mini: {{ file: {mini}, load: eager }}")
+    yield s
+    assert s.stop() == 0
 
 
 @pytest.fixture(scope="module")
@@ -108,9 +120,28 @@ def test_words_of_models_are_never_markup(page):
 def test_tabs_by_keyboard(page):
     page.get_by_role("tab", name="Chat").focus()
     page.keyboard.press("ArrowRight")
+    expect(page.get_by_role("tab", name="Embeddings")).to_be_focused()
+    page.keyboard.press("ArrowRight")
     expect(page.get_by_role("tab", name="Models")).to_be_focused()
-    expect(page.get_by_role("cell", name="smol")).to_be_visible()
+    expect(page.get_by_role("cell", name="smol", exact=True)).to_be_visible()
     expect(page.get_by_role("tabpanel")).to_have_count(1)
+
+
+def test_a_similarity_matrix(page):
+    page.get_by_role("tab", name="Embeddings").click()
+    page.get_by_role("button", name="Compare").click()
+    cells = page.locator("#matrix tbody td")
+    expect(cells).to_have_count(9)
+    values = [float(text) for text in cells.all_inner_texts()]
+    assert values[0] == values[4] == values[8] == 1 and values[1] == values[3] > values[2]
+
+
+def test_models_are_loaded_and_unloaded(page):
+    page.get_by_role("tab", name="Models").click()
+    page.get_by_role("button", name="Unload smol").click()
+    expect(page.get_by_role("row", name="smol")).to_contain_text("unloaded")
+    page.get_by_role("button", name="Load smol", exact=True).click()
+    expect(page.get_by_role("row", name="smol")).to_contain_text("ready")
 
 
 def test_themes(page):

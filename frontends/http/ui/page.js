@@ -57,14 +57,81 @@ function row(cells) {
   return tr;
 }
 
+// Models that are not loaded may be either kind.
+function fill(select, models, task) {
+  const fitting = models.filter(m => m.task === task || m.state !== "ready"), chosen = select.value;
+  select.replaceChildren(...fitting.map(m => new Option(m.id, m.id, false, m.id === chosen)));
+}
+
+async function act(path, model) {
+  complain(null);
+  try {
+    await request(path, { method: "POST", body: JSON.stringify({ model }) });
+    await listModels();
+  } catch (error) {
+    complain(error);
+  }
+}
+
+function modelRow(m) {
+  const tr = row([m.id, m.state, m.backend, m.context || "–", mebibytes(m.weight_bytes), mebibytes(m.kv_bytes)]);
+  const ready = m.state === "ready";
+  const b = button(ready ? "Unload" : "Load", () => act(ready ? "models/unload" : "models/load", m.id));
+  b.setAttribute("aria-label", `${b.textContent} ${m.id}`);
+  tr.insertCell().append(b);
+  return tr;
+}
+
 async function listModels() {
   try {
     const models = (await (await request("v1/models")).json()).data;
-    const chosen = $("model").value;
-    $("model").replaceChildren(...models.map(m => new Option(m.id, m.id, false, m.id === chosen)));
-    $("list").replaceChildren(...models.map(m => row([m.id, m.state, m.backend, m.context || "–", mebibytes(m.weight_bytes),
-                                                      mebibytes(m.kv_bytes)])));
-    complain(null);
+    fill($("model"), models, "generate");
+    fill($("embedder"), models, "embed");
+    $("list").replaceChildren(...models.map(modelRow));
+  } catch (error) {
+    complain(error);
+  }
+}
+
+// --- embeddings ------------------------------------------------------------------------------------------------------
+
+const cosine = (a, b) => a.reduce((sum, x, i) => sum + x * b[i], 0) / Math.sqrt(a.reduce((s, x) => s + x * x, 0) *
+                                                                               b.reduce((s, x) => s + x * x, 0));
+
+function headCell(text, scope) {
+  const th = document.createElement("th");
+  th.scope = scope;
+  th.textContent = th.title = text;
+  return th;
+}
+
+function showMatrix(texts, vectors) {
+  const [head, rows] = [$("matrix").tHead.rows[0], $("matrix").tBodies[0]];
+  head.replaceChildren(document.createElement("td"), ...texts.map(text => headCell(text, "col")));
+  rows.replaceChildren(...texts.map((text, i) => {
+    const tr = document.createElement("tr");
+    tr.append(headCell(text, "row"));
+    for (const other of vectors) {
+      const value = cosine(vectors[i], other), td = tr.insertCell();
+      td.textContent = value.toFixed(3);
+      td.style.setProperty("--share", `${Math.max(0, 60 * value).toFixed(0)}%`);
+    }
+    return tr;
+  }));
+  $("matrix").hidden = false;
+}
+
+async function compare() {
+  const texts = $("lines").value.split("\n").filter(line => line.trim());
+  const began = performance.now();
+  complain(null);
+  try {
+    const reply = await request("v1/embeddings", { method: "POST", body: JSON.stringify({
+      model: $("embedder").value, input: texts, encoding_format: "float" }) });
+    const { data, usage } = await reply.json();
+    showMatrix(texts, data.map(entry => entry.embedding));
+    $("cost").textContent = `${texts.length} vectors of ${data[0].embedding.length}, ${usage.total_tokens} tokens, ` +
+      `${(performance.now() - began).toFixed(0)} ms`;
   } catch (error) {
     complain(error);
   }
@@ -225,8 +292,16 @@ $("clear").addEventListener("click", () => {
   $("speed").textContent = "";
   showTurns();
 });
-$("refresh").addEventListener("click", listModels);
-$("key").addEventListener("change", listModels);
+$("compare").addEventListener("submit", event => {
+  event.preventDefault();
+  compare();
+});
+function refresh() {
+  complain(null);
+  listModels();
+}
+$("refresh").addEventListener("click", refresh);
+$("key").addEventListener("change", refresh);
 
 const tabs = [...document.querySelectorAll("[role=tab]")];
 function select(tab) {
