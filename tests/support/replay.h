@@ -14,7 +14,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { REPLAY_TOKENS = 256, REPLAY_TEXT = 4096, REPLAY_UNDISTURBED = UINT32_MAX };
+enum { REPLAY_TOKENS = 256, REPLAY_TEXT = 4096, REPLAY_UNDISTURBED = INT32_MAX };
 
 /* How the model is run. */
 typedef struct replay_case {
