@@ -18,7 +18,9 @@ static void require(bool condition)
 static void check_program(const bp_program *p)
 {
     volatile unsigned char byte;
-    require(p->op_count && p->vocab_size && p->output_width == p->vocab_size && p->max_context);
+    bool embedder = p->op_count && p->ops[p->op_count - 1].kind == BP_OP_POOL;
+    require(p->op_count && p->vocab_size && p->output_width && p->max_context);
+    require(embedder || p->output_width == p->vocab_size);
     for (uint32_t i = 0; i < p->weight_count; i++) {
         const unsigned char *bytes = p->weights[i].data;
         require(p->weights[i].bytes > 0);
