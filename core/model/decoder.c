@@ -72,7 +72,7 @@ static int32_t add_attention(const decoder *d, builder *b, int32_t h)
     uint32_t q = d->heads * d->head_dim;
     bool window = decoder_has_window(d, (uint32_t)b->layer);
     bp_qkv_args args = {.heads = d->heads, .kv_heads = d->kv_heads, .head_dim = d->head_dim,
-                        .rope_mode = d->traits->rope_mode, .rope_dim = d->rope.dim,
+                        .rope_mode = d->rope.mode, .rope_dim = d->rope.dim,
                         .rope_table = window ? d->rope.window_table : d->rope.table, .norm_epsilon = d->epsilon};
     bp_attention_args attention = {.heads = d->heads, .mask = BP_MASK_CAUSAL, .scale = d->attention_scale,
                                    .soft_cap = d->attention_cap, .sinks = -1};

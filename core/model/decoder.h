@@ -10,6 +10,7 @@
 #include "model/builder.h"
 
 typedef struct decoder_rope {
+    uint32_t mode;          /* BP_ROPE_…: how the rows of Q and K are ordered */
     uint32_t dim;           /* of head_dim, even */
     double base, scale;     /* as in rope_spec */
     double magnitude;       /* of every rotation */

@@ -122,11 +122,22 @@ static bp_status read_temperature(decoder *d)
     return read_first_context(d, &d->longest);
 }
 
+/* Files that were not converted have the halves of a rotation's pairs apart, whatever the architecture (a key of ours). */
+static bp_status read_mode(decoder *d)
+{
+    char key[96];
+    bool halves;
+    bp_status status = gguf_bool(d->job->file, decoder_key(d, "rope.halves", key), false, NULL, &halves, d->error);
+    d->rope.mode = halves ? BP_ROPE_NEOX : d->traits->rope_mode;
+    return status;
+}
+
 bp_status decoder_read_rope(decoder *d)
 {
     bp_status status;
     float base, window_base = d->traits->window_base, magnitude = 1;
-    if ((status = decoder_count(d, "rope.dimension_count", d->head_dim, d->head_dim, &d->rope.dim)) != BP_OK ||
+    if ((status = read_mode(d)) != BP_OK ||
+        (status = decoder_count(d, "rope.dimension_count", d->head_dim, d->head_dim, &d->rope.dim)) != BP_OK ||
         (status = decoder_real(d, "rope.freq_base", 10000, 1, 1e30f, &base)) != BP_OK ||
         (status = decoder_maybe_real(d, "rope.freq_base_swa", 1, 1e30f, &window_base)) != BP_OK)
         return status;

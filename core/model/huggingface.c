@@ -73,6 +73,30 @@ json_t *hf_read_json(hf_folder *f, const char *file, bool required)
     return json;
 }
 
+const char *hf_read_text(hf_folder *f, const char *file)
+{
+    char path[MAX_PATH];
+    mapping *map = NULL;
+    bp_error why = {0};
+    if (f->table.status != BP_OK || !join(f, file, path))
+        return NULL;
+    bp_status status = mapping_open(path, BP_MAPPING_READ, &map, &why);
+    if (status == BP_OK) {
+        gguf_string text = gguf_table_string(&f->table, (const char *)mapping_data(map), (size_t)mapping_size(map));
+        mapping_close(map);
+        return text.bytes;
+    }
+    if (status != BP_ENOTFOUND)
+        gguf_table_fail(&f->table, status, "%s", why.message);
+    return NULL;
+}
+
+const char *hf_text(const json_t *object, const char *key)
+{
+    const char *text = json_string_value(json_object_get(object, key));
+    return text ? text : "";
+}
+
 static bool exists(hf_folder *f, const char *file)
 {
     char path[MAX_PATH];
@@ -212,7 +236,7 @@ static void put_tensor(hf_folder *f, const hf_family *family, const safetensors_
     else if (*name && !tensor->readable)
         hf_fail(f, BP_EUNSUPPORTED, "config.json", "tensor \"%.200s\" is of type %s; F32, F16 and BF16 are read", w->name,
                 tensor->type);
-    else if (*name)
+    else if (*name && !(strcmp(name, "output.weight") == 0 && json_is_true(json_object_get(f->config, "tie_word_embeddings"))))
         gguf_put_tensor(&f->table, name, w);
     if (strcmp(name, "token_embd.weight") == 0 && w->shape[1] <= INT32_MAX)
         *rows = (uint32_t)w->shape[1];
@@ -234,7 +258,9 @@ static void put_all(hf_folder *f, unsigned mapping_flags)
     hf_family_put_keys(f, family);
     if (f->table.status == BP_OK)
         read_shards(f, mapping_flags, &s);
-    gguf_put_room(&f->table, s.total);
+    gguf_put_room(&f->table, s.total + 1);
+    if (f->extra.data)
+        gguf_put_tensor(&f->table, f->extra.name, &f->extra);
     for (uint32_t i = 0; i < s.count && f->table.status == BP_OK; i++)
         for (uint64_t k = 0; k < s.counts[i] && f->table.status == BP_OK; k++)
             put_tensor(f, family, &s.tensors[i][k], &rows);

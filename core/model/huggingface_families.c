@@ -5,6 +5,7 @@
 #include "model/huggingface_parts.h"
 
 #include <inttypes.h>
+#include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -43,6 +44,14 @@ static const char *word(const hf_folder *f, const char *key, const char *fallbac
     return json_is_string(value) ? json_string_value(value) : "";
 }
 
+/* A number of an object that is from 0 to 2^31, or the fallback. */
+static double number(const json_t *object, const char *key, double fallback)
+{
+    const json_t *value = json_object_get(object, key);
+    double found = json_is_number(value) ? json_number_value(value) : fallback;
+    return found >= 0 && found <= 2147483648.0 ? found : fallback;
+}
+
 static void require_word(hf_folder *f, const char *key, const char *expected)
 {
     const char *value = word(f, key, expected);
@@ -62,6 +71,80 @@ static void put_bert(hf_folder *f)
         require_word(f, "hidden_act", "gelu");
     hf_put_bool(f, "attention.causal", false);
     hf_put_pooling(f);
+}
+
+/* Divisors of the frequencies where long waves are slowed and short ones are not: Llama 3.1's, which GGUF has as a tensor. */
+static void put_llama3_divisors(hf_folder *f, const json_t *rope, uint32_t head_dim, double base)
+{
+    double factor = number(rope, "factor", 0), low = number(rope, "low_freq_factor", 0), high = number(rope, "high_freq_factor", 0);
+    double context = number(rope, "original_max_position_embeddings", 0);
+    if (!(factor >= 1 && low > 0 && high > low && context > 0 && base > 1) || head_dim < 2 || head_dim > 4096) {
+        hf_fail(f, BP_EINVAL, "config.json", "the rope scaling \"llama3\" is not complete");
+        return;
+    }
+    float *divisors = gguf_table_alloc(&f->table, head_dim / 2, sizeof *divisors);
+    for (uint32_t i = 0; divisors && i < head_dim / 2; i++) {
+        double wave = 6.283185307179586476925 * pow(base, 2.0 * i / head_dim);
+        double smooth = (context / wave - low) / (high - low);
+        divisors[i] = wave < context / high  ? 1
+                      : wave > context / low ? (float)factor
+                                             : (float)(1 / ((1 - smooth) / factor + smooth));
+    }
+    f->extra = (bp_weight){.name = "rope_freqs.weight", .dtype = BP_F32, .rank = 1, .shape = {head_dim / 2, 1, 1, 1},
+                           .data = divisors, .bytes = head_dim / 2 * sizeof *divisors};
+}
+
+static void put_yarn(hf_folder *f, const json_t *rope)
+{
+    static const char *const others[] = {"attention_factor", "mscale", "mscale_all_dim", "truncate"};
+    for (size_t i = 0; i < sizeof others / sizeof *others; i++)
+        if (json_object_get(rope, others[i]) && !json_is_null(json_object_get(rope, others[i])))
+            hf_fail(f, BP_EUNSUPPORTED, "config.json", "the rope scaling \"yarn\" has \"%s\", which this build does not read in a "
+                                                       "folder", others[i]);
+    hf_put_f32(f, "rope.scaling.factor", number(rope, "factor", 0));
+    if (number(rope, "original_max_position_embeddings", 0) >= 1)
+        hf_put_u32(f, "rope.scaling.original_context_length", (uint32_t)number(rope, "original_max_position_embeddings", 0));
+    hf_put_f32(f, "rope.scaling.yarn_beta_fast", number(rope, "beta_fast", 32));
+    hf_put_f32(f, "rope.scaling.yarn_beta_slow", number(rope, "beta_slow", 1));
+}
+
+/* Older files have rope_theta beside rope_scaling, newer ones all of it in rope_parameters. */
+static void put_rope(hf_folder *f, uint32_t head_dim)
+{
+    const json_t *rope = json_object_get(f->config, "rope_parameters");
+    if (!json_is_object(rope))
+        rope = json_object_get(f->config, "rope_scaling");
+    double base = number(rope, "rope_theta", number(f->config, "rope_theta", 10000));
+    const char *type = *hf_text(rope, "rope_type") ? hf_text(rope, "rope_type") : hf_text(rope, "type");
+    hf_put_f32(f, "rope.freq_base", base);
+    hf_put_bool(f, "rope.halves", true);
+    if (strcmp(type, "llama3") == 0) {
+        put_llama3_divisors(f, rope, head_dim, base);
+    } else if (strcmp(type, "linear") == 0 || strcmp(type, "yarn") == 0) {
+        hf_put_text(f, "rope.scaling.type", type);
+        if (*type == 'y')
+            put_yarn(f, rope);
+        else
+            hf_put_f32(f, "rope.scaling.factor", number(rope, "factor", 0));
+    } else if (*type && strcmp(type, "default") != 0) {
+        hf_fail(f, BP_EUNSUPPORTED, "config.json", "the rope scaling is \"%.40s\"; this build knows default, linear, llama3 and yarn",
+                type);
+    }
+}
+
+static void put_decoder(hf_folder *f)
+{
+    double width = number(f->config, "hidden_size", 0), heads = number(f->config, "num_attention_heads", 1);
+    double window = number(f->config, "sliding_window", 0);
+    uint32_t head_dim = (uint32_t)number(f->config, "head_dim", heads >= 1 ? width / heads : 0);
+    require_word(f, "hidden_act", "silu");
+    hf_put_u32(f, "attention.key_length", head_dim);
+    hf_put_u32(f, "attention.value_length", head_dim);
+    put_rope(f, head_dim);
+    if (json_is_true(json_object_get(f->config, "use_sliding_window")))
+        hf_fail(f, BP_EUNSUPPORTED, "config.json", "\"use_sliding_window\" is true; this build knows such models without");
+    else if (window >= 1 && !json_object_get(f->config, "use_sliding_window"))
+        hf_put_u32(f, "attention.sliding_window", (uint32_t)window);
 }
 
 /* --- the classes ------------------------------------------------------------------------------------------------------ */
@@ -93,9 +176,46 @@ static const name_row bert_outer[] = {
     {0},
 };
 
+static const key_row decoder_keys[] = {
+    {"num_hidden_layers", "block_count", KEY_COUNT, true},
+    {"hidden_size", "embedding_length", KEY_COUNT, true},
+    {"intermediate_size", "feed_forward_length", KEY_COUNT, true},
+    {"num_attention_heads", "attention.head_count", KEY_COUNT, true},
+    {"num_key_value_heads", "attention.head_count_kv", KEY_COUNT, false},
+    {"max_position_embeddings", "context_length", KEY_COUNT, true},
+    {"rms_norm_eps", "attention.layer_norm_rms_epsilon", KEY_REAL, true},
+    {"vocab_size", "vocab_size", KEY_COUNT, true},
+    {0},
+};
+static const name_row decoder_inner[] = {
+    {"self_attn.q_proj", "attn_q"},
+    {"self_attn.k_proj", "attn_k"},
+    {"self_attn.v_proj", "attn_v"},
+    {"self_attn.o_proj", "attn_output"},
+    {"self_attn.q_norm", "attn_q_norm"},
+    {"self_attn.k_norm", "attn_k_norm"},
+    {"mlp.gate_proj", "ffn_gate"},
+    {"mlp.up_proj", "ffn_up"},
+    {"mlp.down_proj", "ffn_down"},
+    {"input_layernorm", "attn_norm"},
+    {"post_attention_layernorm", "ffn_norm"},
+    {0},
+};
+static const name_row decoder_outer[] = {
+    {"embed_tokens", "token_embd"},
+    {"norm", "output_norm"},
+    {"lm_head", "output"},
+    {0},
+};
+#define DECODER .keys = decoder_keys, .prefix = "model.", .layer = "layers.", .inner = decoder_inner, .outer = decoder_outer, \
+                .ignored = "", .put_more = put_decoder
+
 static const hf_family families[] = {
     {.classes = " BertModel BertForMaskedLM ", .arch = "bert", .keys = bert_keys, .prefix = "bert.", .layer = "encoder.layer.",
      .inner = bert_inner, .outer = bert_outer, .ignored = " embeddings.position_ids pooler. cls. ", .put_more = put_bert},
+    {.classes = " LlamaForCausalLM MistralForCausalLM ", .arch = "llama", DECODER},
+    {.classes = " Qwen2ForCausalLM ", .arch = "qwen2", DECODER},
+    {.classes = " Qwen3ForCausalLM ", .arch = "qwen3", DECODER},
 };
 
 /* --- looking up ------------------------------------------------------------------------------------------------------- */
@@ -122,7 +242,7 @@ const hf_family *hf_family_find(hf_folder *f)
             return &families[i];
     char known[300] = "";
     for (size_t i = 0, used = 0; i < sizeof families / sizeof *families && used < sizeof known; i++)
-        used += (size_t)snprintf(known + used, sizeof known - used, "%s", families[i].classes);
+        used += (size_t)snprintf(known + used, sizeof known - used, "%s", families[i].classes + (i > 0));
     hf_fail(f, BP_EUNSUPPORTED, "config.json", "the model is a \"%.60s\"; this build knows%s", class, known);
     return NULL;
 }

@@ -18,12 +18,6 @@ typedef struct pieces {
     uint32_t count;
 } pieces;
 
-static const char *text_of(const json_t *object, const char *key)
-{
-    const char *text = json_string_value(json_object_get(object, key));
-    return text ? text : "";
-}
-
 /* --- pieces ----------------------------------------------------------------------------------------------------------- */
 
 /* The id that a JSON value is, or -1 after an error. */
@@ -49,7 +43,7 @@ static gguf_string wordpiece_spelling(hf_folder *f, const char *piece, size_t le
     return (gguf_string){spelled, length + 3};
 }
 
-static void read_vocabulary(hf_folder *f, json_t *vocabulary, pieces *p)
+static void read_vocabulary(hf_folder *f, json_t *vocabulary, bool wordpiece, pieces *p)
 {
     const char *piece;
     json_t *value;
@@ -64,7 +58,8 @@ static void read_vocabulary(hf_folder *f, json_t *vocabulary, pieces *p)
             return;
         }
         p->types[id] = TYPE_NORMAL;
-        p->spelled[id] = wordpiece_spelling(f, piece, strlen(piece));
+        size_t length = strlen(piece);
+        p->spelled[id] = wordpiece ? wordpiece_spelling(f, piece, length) : gguf_table_string(&f->table, piece, length);
     }
 }
 
@@ -73,7 +68,7 @@ static void read_added(hf_folder *f, const json_t *list, pieces *p)
 {
     for (size_t i = 0; i < json_array_size(list) && f->table.status == BP_OK; i++) {
         const json_t *token = json_array_get(list, i);
-        const char *content = text_of(token, "content");
+        const char *content = hf_text(token, "content");
         bool special = json_is_true(json_object_get(token, "special"));
         if (!special && (json_is_true(json_object_get(token, "normalized")) ||
                          json_is_true(json_object_get(token, "single_word")) ||
@@ -88,13 +83,13 @@ static void read_added(hf_folder *f, const json_t *list, pieces *p)
     }
 }
 
-static void put_pieces(hf_folder *f, const json_t *root, const json_t *model, uint32_t count)
+static void put_pieces(hf_folder *f, const json_t *root, const json_t *model, bool wordpiece, uint32_t count)
 {
     pieces p = {.spelled = gguf_table_alloc(&f->table, count, sizeof *p.spelled),
                 .types = gguf_table_alloc(&f->table, count, sizeof *p.types), .count = count};
     if (f->table.status != BP_OK)
         return;
-    read_vocabulary(f, json_object_get(model, "vocab"), &p);
+    read_vocabulary(f, json_object_get(model, "vocab"), wordpiece, &p);
     read_added(f, json_object_get(root, "added_tokens"), &p);
     for (uint32_t i = 0; i < count; i++)
         if (!p.types[i]) {
@@ -109,12 +104,15 @@ static void put_pieces(hf_folder *f, const json_t *root, const json_t *model, ui
 
 /* --- what stands around a text ---------------------------------------------------------------------------------------- */
 
-static void put_around(hf_folder *f, const char *which, const json_t *id, uint32_t count)
+static void put_around(hf_folder *f, bool after, const json_t *id, uint32_t count)
 {
     char key[64];
+    const char *which = after ? "eos" : "bos";
+    bool *has = after ? &f->has_eos : &f->has_bos;
     int64_t token = read_id(f, id, which, count);
-    if (token < 0)
+    if (token < 0 || *has)
         return;
+    *has = true;
     snprintf(key, sizeof key, "tokenizer.ggml.%s_token_id", which);
     gguf_put_u32(&f->table, key, (uint32_t)token);
     snprintf(key, sizeof key, "tokenizer.ggml.add_%s_token", which);
@@ -132,7 +130,7 @@ static void put_template(hf_folder *f, const json_t *processor, uint32_t count)
             behind = true;
             continue;
         }
-        const json_t *ids = json_object_get(json_object_get(tokens, text_of(special, "id")), "ids");
+        const json_t *ids = json_object_get(json_object_get(tokens, hf_text(special, "id")), "ids");
         bool *done = behind ? &after : &before;
         if (!special || *done || json_array_size(ids) != 1) {
             hf_fail(f, BP_EUNSUPPORTED, file,
@@ -140,7 +138,7 @@ static void put_template(hf_folder *f, const json_t *processor, uint32_t count)
             return;
         }
         *done = true;
-        put_around(f, behind ? "eos" : "bos", json_array_get(ids, 0), count);
+        put_around(f, behind, json_array_get(ids, 0), count);
     }
     if (!behind)
         hf_fail(f, BP_EINVAL, file, "its post_processor has no place for the text");
@@ -148,12 +146,19 @@ static void put_template(hf_folder *f, const json_t *processor, uint32_t count)
 
 static void put_processor(hf_folder *f, const json_t *processor, uint32_t count)
 {
-    const char *type = text_of(processor, "type");
+    const char *type = hf_text(processor, "type");
     if (strcmp(type, "TemplateProcessing") == 0) {
         put_template(f, processor, count);
     } else if (strcmp(type, "BertProcessing") == 0) {
-        put_around(f, "bos", json_array_get(json_object_get(processor, "cls"), 1), count);
-        put_around(f, "eos", json_array_get(json_object_get(processor, "sep"), 1), count);
+        put_around(f, false, json_array_get(json_object_get(processor, "cls"), 1), count);
+        put_around(f, true, json_array_get(json_object_get(processor, "sep"), 1), count);
+    } else if (strcmp(type, "Sequence") == 0) { /* one deep, as such files have it */
+        const json_t *parts = json_object_get(processor, "processors");
+        for (size_t i = 0; i < json_array_size(parts); i++)
+            if (strcmp(hf_text(json_array_get(parts, i), "type"), "ByteLevel") != 0)
+                put_template(f, json_array_get(parts, i), count);
+    } else if (strcmp(type, "ByteLevel") == 0) {
+        return;
     } else if (processor && !json_is_null(processor)) {
         hf_fail(f, BP_EUNSUPPORTED, file, "its post_processor is \"%.60s\"; this build knows TemplateProcessing and "
                                           "BertProcessing", type);
@@ -170,7 +175,7 @@ static bool switched(const json_t *object, const char *key, bool fallback)
 
 static void put_normaliser(hf_folder *f, const json_t *normaliser)
 {
-    const char *type = text_of(normaliser, "type");
+    const char *type = hf_text(normaliser, "type");
     if (strcmp(type, "BertNormalizer") != 0) {
         hf_fail(f, BP_EUNSUPPORTED, file, "its normalizer is \"%.60s\"; this build knows BertNormalizer for WordPiece", type);
         return;
@@ -185,9 +190,9 @@ static void put_normaliser(hf_folder *f, const json_t *normaliser)
 
 static void put_wordpiece(hf_folder *f, const json_t *root, const json_t *model, uint32_t count)
 {
-    const char *unknown = text_of(model, "unk_token"), *before = text_of(json_object_get(root, "pre_tokenizer"), "type");
+    const char *unknown = hf_text(model, "unk_token"), *before = hf_text(json_object_get(root, "pre_tokenizer"), "type");
     const json_t *limit = json_object_get(model, "max_input_chars_per_word");
-    if (strcmp(text_of(model, "continuing_subword_prefix"), "##") != 0)
+    if (strcmp(hf_text(model, "continuing_subword_prefix"), "##") != 0)
         hf_fail(f, BP_EUNSUPPORTED, file, "its continuing_subword_prefix is not \"##\"");
     if (strcmp(before, "BertPreTokenizer") != 0)
         hf_fail(f, BP_EUNSUPPORTED, file, "its pre_tokenizer is \"%.60s\"; this build knows BertPreTokenizer for WordPiece",
@@ -201,7 +206,54 @@ static void put_wordpiece(hf_folder *f, const json_t *root, const json_t *model,
     gguf_put_u32(&f->table, "tokenizer.ggml.unknown_token_id", (uint32_t)id);
     gguf_put_u32(&f->table, "tokenizer.ggml.max_input_chars_per_word", limit ? (uint32_t)json_integer_value(limit) : 100);
     put_normaliser(f, json_object_get(root, "normalizer"));
-    put_pieces(f, root, model, count);
+}
+
+/* --- what config.json and others say of tokens ------------------------------------------------------------------------- */
+
+/* The tokens that end an answer: one, or a list, of which GGUF has room for two. */
+static void put_ends(hf_folder *f, const json_t *ids, uint32_t count)
+{
+    const json_t *first = json_is_array(ids) ? json_array_get(ids, 0) : ids, *second = json_array_get(ids, 1);
+    int64_t end = json_is_integer(first) ? read_id(f, first, "eos_token_id", count) : -1;
+    int64_t turn = json_is_integer(second) ? read_id(f, second, "eos_token_id", count) : -1;
+    if (end >= 0 && !f->has_eos) {
+        gguf_put_u32(&f->table, "tokenizer.ggml.eos_token_id", (uint32_t)end);
+        gguf_put_bool(&f->table, "tokenizer.ggml.add_eos_token", false);
+        f->has_eos = true;
+    }
+    if (turn >= 0)
+        gguf_put_u32(&f->table, "tokenizer.ggml.eot_token_id", (uint32_t)turn);
+}
+
+static void put_chat_template(hf_folder *f)
+{
+    json_t *settings = hf_read_json(f, "tokenizer_config.json", false);
+    const json_t *template = json_object_get(settings, "chat_template");
+    const char *text = hf_read_text(f, "chat_template.jinja");
+    for (size_t i = 0; !text && i < json_array_size(template); i++)
+        if (strcmp(hf_text(json_array_get(template, i), "name"), "default") == 0)
+            text = hf_text(json_array_get(template, i), "template");
+    if (!text)
+        text = json_string_value(template);
+    if (text && *text)
+        gguf_put_text(&f->table, "tokenizer.chat_template", text);
+    json_decref(settings);
+}
+
+/* Of a decoder, whose post_processor says at most that a text has a beginning. */
+static void put_answering(hf_folder *f, uint32_t count)
+{
+    json_t *generation = hf_read_json(f, "generation_config.json", false);
+    const json_t *ends = json_object_get(generation, "eos_token_id"), *begin = json_object_get(f->config, "bos_token_id");
+    put_ends(f, ends ? ends : json_object_get(f->config, "eos_token_id"), count);
+    if (!f->has_bos) {
+        gguf_put_bool(&f->table, "tokenizer.ggml.add_bos_token", false);
+        int64_t id = json_is_integer(begin) ? read_id(f, begin, "bos_token_id", count) : -1;
+        if (id >= 0)
+            gguf_put_u32(&f->table, "tokenizer.ggml.bos_token_id", (uint32_t)id);
+    }
+    put_chat_template(f);
+    json_decref(generation);
 }
 
 void hf_put_tokenizer(hf_folder *f, uint32_t count)
@@ -210,11 +262,17 @@ void hf_put_tokenizer(hf_folder *f, uint32_t count)
     if (!root)
         return;
     const json_t *model = json_object_get(root, "model");
-    const char *type = text_of(model, "type");
-    if (strcmp(type, "WordPiece") == 0)
+    const char *type = hf_text(model, "type");
+    bool wordpiece = strcmp(type, "WordPiece") == 0;
+    if (wordpiece)
         put_wordpiece(f, root, model, count);
+    else if (strcmp(type, "BPE") == 0)
+        hf_put_bpe(f, root, model);
     else
-        hf_fail(f, BP_EUNSUPPORTED, file, "its model is \"%.60s\"; this build knows WordPiece", type);
+        hf_fail(f, BP_EUNSUPPORTED, file, "its model is \"%.60s\"; this build knows WordPiece and byte-level BPE", type);
+    put_pieces(f, root, model, wordpiece, count);
     put_processor(f, json_object_get(root, "post_processor"), count);
+    if (!wordpiece)
+        put_answering(f, count);
     json_decref(root);
 }

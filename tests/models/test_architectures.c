@@ -5,13 +5,16 @@
  * largest logit, and the most probable token is the same everywhere. */
 #include "harness.h"
 
+#include "described.h"
 #include "support/gguf_writer.h"
+#include "support/tiny_bert.h"
 
 #include <backplane/backend.h>
 #include <jansson.h>
 #include <math.h>
 #include <setjmp.h>
 #include <stdarg.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -53,34 +56,11 @@ static void write_keys(gguf_writer *w, const json_t *keys)
     }
 }
 
-/* splitmix64, Steele et al. 2014, of a counter, as tools/reference/architectures.py makes it. */
-static void fill(size_t tensor, double middle, double spread, float *values, size_t count)
-{
-    uint64_t state = (tensor + 1) * UINT64_C(0x9E3779B97F4A7C15) * 1000003;
-    for (size_t i = 0; i < count; i++) {
-        uint64_t z = state + (i + 1) * UINT64_C(0x9E3779B97F4A7C15);
-        z = (z ^ (z >> 30)) * UINT64_C(0xBF58476D1CE4E5B9);
-        z = (z ^ (z >> 27)) * UINT64_C(0x94D049BB133111EB);
-        values[i] = (float)(middle + spread * ((double)(z >> 40) / 8388608.0 - 1.0));
-    }
-}
-
-/* [name, columns, rows, middle, spread] or [name, [values]]. */
 static void write_tensor(gguf_writer *w, size_t index, const json_t *tensor)
 {
-    const json_t *second = json_array_get(tensor, 1);
-    bool listed = json_is_array(second);
-    size_t columns = listed ? json_array_size(second) : (size_t)json_integer_value(second);
-    uint32_t rows = listed ? 0 : (uint32_t)json_integer_value(json_array_get(tensor, 2));
-    size_t count = columns * (rows ? rows : 1);
-    float *values = calloc(count, sizeof *values);
-    assert_non_null(values);
-    if (listed)
-        for (size_t i = 0; i < count; i++)
-            values[i] = (float)json_number_value(json_array_get(second, i));
-    else
-        fill(index, json_number_value(json_array_get(tensor, 3)), json_number_value(json_array_get(tensor, 4)), values, count);
-    writer_matrix(w, json_string_value(json_array_get(tensor, 0)), BP_F32, (uint32_t)columns, rows, values);
+    uint32_t columns, rows;
+    float *values = described_values(tensor, index, &columns, &rows);
+    writer_matrix(w, json_string_value(json_array_get(tensor, 0)), BP_F32, columns, rows, values);
     free(values);
 }
 
@@ -156,19 +136,16 @@ static void compare(const char *name, const float *expected, const float *actual
     assert_int_equal(differing, 0);
 }
 
-static void check_model(const json_t *model)
+static void check_logits(const char *name, const json_t *model, model_file *file)
 {
     static const char *const settings[] = {"threads", "1", NULL};
-    const char *name = json_string_value(json_object_get(model, "name"));
     const json_t *ids = json_object_get(model, "ids");
     uint32_t count = (uint32_t)json_array_size(ids);
     int32_t tokens[HARNESS_STEP];
     assert_true(count > 0 && count <= HARNESS_STEP);
     for (uint32_t i = 0; i < count; i++)
         tokens[i] = (int32_t)json_integer_value(json_array_get(ids, i));
-    buffer bytes = {0};
-    write_model(model, &bytes);
-    harness *h = harness_open_model(open_model(name, &bytes), CPU_PLUGIN, settings, BP_KV_F32);
+    harness *h = harness_open_model(file, CPU_PLUGIN, settings, BP_KV_F32);
     uint32_t width = harness_vocabulary(h);
     float *expected = expected_logits(model, (size_t)count * width), *actual = calloc((size_t)count * width, sizeof *actual);
     assert_non_null(actual);
@@ -177,7 +154,40 @@ static void check_model(const json_t *model)
     free(expected);
     free(actual);
     harness_close(h);
+}
+
+static void check_model(const json_t *model)
+{
+    const char *name = json_string_value(json_object_get(model, "name"));
+    buffer bytes = {0};
+    write_model(model, &bytes);
+    check_logits(name, model, open_model(name, &bytes));
     buffer_free(&bytes);
+}
+
+/* The same from the folder that it was converted from. True if such folders are read. */
+static bool check_folder(const json_t *model)
+{
+    char folder[] = "/tmp/backplane-architectures.XXXXXX", name[64];
+    static const struct { const char *arch, *pre; } pres[] = {{"llama", "smollm"}, {"qwen2", "gpt-2"}, {"qwen3", "qwen2"}};
+    const model_options options = {.context = HARNESS_CONTEXT};
+    model_file *file = NULL;
+    bp_error error = {0};
+    assert_non_null(mkdtemp(folder));
+    bool written = described_write_folder(model, folder);
+    if (written && model_open(folder, &options, &file, &error) != BP_OK)
+        fail_msg("%s", error.message);
+    if (file) {
+        const model_vocabulary *v = model_vocabulary_of(file);
+        assert_true(v->count == 128 && v->merge_count == 2 && v->bos == 0 && v->eos == 1 && v->eot == 2 && !v->add_bos);
+        assert_true(v->merges[0].length == 3 && memcmp(v->merges[0].bytes, "a b", 3) == 0 && v->types[0] == 3);
+        for (size_t i = 0; i < 3; i++)
+            assert_true(strcmp(pres[i].arch, model_shape_of(file)->architecture) != 0 || strcmp(pres[i].pre, v->pre) == 0);
+        snprintf(name, sizeof name, "%s, folder", json_string_value(json_object_get(model, "name")));
+        check_logits(name, model, file);
+    }
+    tiny_bert_remove(folder);
+    return written;
 }
 
 static void architectures_agree_with_transformers(void **state)
@@ -187,6 +197,16 @@ static void architectures_agree_with_transformers(void **state)
     assert_true(json_array_size(models) >= 12);
     for (size_t i = 0; i < json_array_size(models); i++)
         check_model(json_array_get(models, i));
+}
+
+static void folders_are_the_same_models(void **state)
+{
+    (void)state;
+    const json_t *models = json_object_get(golden, "models");
+    uint32_t count = 0;
+    for (size_t i = 0; i < json_array_size(models); i++)
+        count += check_folder(json_array_get(models, i));
+    assert_int_equal(count, 7);
 }
 
 /* Every architecture of this build is among them. */
@@ -208,6 +228,7 @@ static void no_decoder_is_left_out(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {cmocka_unit_test(architectures_agree_with_transformers),
+                                       cmocka_unit_test(folders_are_the_same_models),
                                        cmocka_unit_test(no_decoder_is_left_out)};
     return cmocka_run_group_tests(tests, load_golden, free_golden);
 }
