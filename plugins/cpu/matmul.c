@@ -1,9 +1,10 @@
 /* The ops that are matrix products: LINEAR, GATED_MLP, QKV and LOGITS.
  *
  * Work is cut into blocks of token rows by output columns; a worker multiplies a block into its own scratch, finishes it
- * there (bias, activation, rotation, residual, quantisation) and stores what readers need. With few rows a worker takes one
- * contiguous share of the columns, so that it streams its part of the weights; with many, blocks are claimed as they come,
- * all row panels of a column block in a row while its weights are near. */
+ * there (bias, activation, rotation, residual, quantisation) and stores what readers need. With few rows a worker has one
+ * contiguous share of the columns, so that it streams its part of the weights, and whoever is done first helps the others from
+ * the ends of theirs; with many, blocks are claimed as they come, all row panels of a column block in a row while its weights
+ * are near. */
 #include "model.h"
 
 typedef struct block {
@@ -29,26 +30,44 @@ static product product_of(bp_model *model, const step *s, size_t worker)
     return p;
 }
 
+/* Units at a time of a share: small enough that who is done first can take some of another's, and whole groups of four tiles. */
+static size_t claim_units(size_t share, size_t unit, size_t most)
+{
+    if (most <= unit)
+        return 1;
+    size_t group = PANEL_COLUMNS / unit;
+    return size_max(group, size_min(share / 16, most / unit) / group * group);
+}
+
 /* Cuts [rows] x [units * unit] into blocks; `columns` bounds the last one. `most` columns at a time, a multiple of unit. */
 static void each_block(const product *p, pool *threads, size_t worker, size_t rows, size_t columns, size_t unit,
                        size_t most, block_fn *fn)
 {
     float *scratch = (float *)(void *)worker_scratch(p->model, worker);
     size_t workers = pool_workers(threads), panels = divide_up(rows, PANEL_ROWS);
+    size_t from, to;
     if (panels <= 1) {
-        size_t end = share_begin(columns, unit, worker + 1, workers);
-        for (size_t column = share_begin(columns, unit, worker, workers); rows > 0 && column < end; column += most) {
-            fn(p, &(block){0, rows, column, size_min(most, end - column)}, scratch);
+        size_t units = rows > 0 ? divide_up(columns, unit) : 0, grain = claim_units(units / workers, unit, most);
+        pool_share(threads, worker, units * worker / workers, units * (worker + 1) / workers);
+        while (pool_take(threads, worker, grain, &from, &to)) {
+            size_t column = from * unit;
+            fn(p, &(block){0, rows, column, size_min(to * unit, columns) - column}, scratch);
         }
         return;
     }
-    size_t wide = divide_up(columns, most), from, to;
+    size_t wide = divide_up(columns, most);
     while (pool_claim(threads, wide * panels, 1, &from, &to)) {
         for (size_t task = from; task < to; task++) {
             size_t row = task % panels * PANEL_ROWS, column = task / panels * most;
             fn(p, &(block){row, size_min(PANEL_ROWS, rows - row), column, size_min(most, columns - column)}, scratch);
         }
     }
+}
+
+/* The first column of a worker's share of [0, columns), which is cut at multiples of unit. */
+static size_t share_begin(size_t columns, size_t unit, size_t worker, size_t workers)
+{
+    return size_min(columns, divide_up(columns, unit) * worker / workers * unit);
 }
 
 /* A worker's share of the op's columns, from `unit`s, says on which node each tile of the weight is; the weight's own columns

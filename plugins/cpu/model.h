@@ -175,11 +175,6 @@ static inline const uint8_t *weight_tile(const weight *w, size_t tile, size_t *l
     *left = w->end[node] - tile;
     return w->packed[node] + (tile - (node ? w->end[node - 1] : 0)) * w->tile_bytes;
 }
-/* The first column of a worker's share of [0, columns), which is cut at multiples of unit. */
-static inline size_t share_begin(size_t columns, size_t unit, size_t worker, size_t workers)
-{
-    return size_min(columns, divide_up(columns, unit) * worker / workers * unit);
-}
 /* Columns [column, column + n) of a row are ready in `data`: stores what the value's readers need of them. Unless the value
  * is quantised later, blocks need column and n to be multiples of 32. */
 static inline void value_put(const bp_model *model, const value *v, size_t row, size_t column, size_t n, const float *data)

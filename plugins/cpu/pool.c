@@ -14,6 +14,7 @@
 #include <stdlib.h>
 
 typedef struct worker_seat {
+    alignas(64) _Atomic uint64_t share; /* first task, and above it, by 32 bits, the end */
     pool *threads;
     size_t number;
     pthread_t thread;
@@ -98,14 +99,14 @@ pool *pool_new(const placement *where, uint64_t spin_ns)
     if (posix_memalign((void **)&threads, alignof(pool), sizeof *threads) != 0)
         return NULL;
     *threads = (pool){.workers = workers, .where = *where, .spin_ns = spin_ns};
-    threads->seats = calloc(workers, sizeof *threads->seats);
-    if (!threads->seats) {
+    if (posix_memalign((void **)&threads->seats, alignof(worker_seat), workers * sizeof *threads->seats) != 0) {
         free(threads);
         return NULL;
     }
+    for (size_t i = 0; i < workers; i++)
+        threads->seats[i] = (worker_seat){.threads = threads, .number = i};
     for (size_t i = 1; i < workers; i++) {
         worker_seat *seat = &threads->seats[i];
-        *seat = (worker_seat){.threads = threads, .number = i};
         if (pthread_create(&seat->thread, NULL, worker_main, seat) != 0) {
             pool_free(threads);
             return NULL;
@@ -176,4 +177,35 @@ int pool_claim(pool *threads, size_t count, size_t grain, size_t *from, size_t *
     *from = start;
     *to = count - start < grain ? count : start + grain;
     return 1;
+}
+
+void pool_share(pool *threads, size_t worker, size_t from, size_t to)
+{
+    atomic_store_explicit(&threads->seats[worker].share, (uint64_t)to << 32 | from, memory_order_relaxed);
+}
+
+/* Up to `grain` tasks from the front of a share, or from its end. */
+static bool take_from(_Atomic uint64_t *share, bool front, size_t grain, size_t *from, size_t *to)
+{
+    uint64_t seen = atomic_load_explicit(share, memory_order_relaxed), left;
+    do {
+        size_t first = (uint32_t)seen, end = (size_t)(seen >> 32);
+        if (first >= end)
+            return false;
+        size_t count = end - first < grain ? end - first : grain;
+        *from = front ? first : end - count;
+        *to = *from + count;
+        left = front ? (uint64_t)end << 32 | *to : (uint64_t)*from << 32 | first;
+    } while (!atomic_compare_exchange_weak_explicit(share, &seen, left, memory_order_relaxed, memory_order_relaxed));
+    return true;
+}
+
+int pool_take(pool *threads, size_t worker, size_t grain, size_t *from, size_t *to)
+{
+    if (take_from(&threads->seats[worker].share, true, grain, from, to))
+        return 1;
+    for (size_t i = 1; i < threads->workers; i++)
+        if (take_from(&threads->seats[(worker + i) % threads->workers].share, false, grain, from, to))
+            return 1;
+    return 0;
 }

@@ -5,7 +5,7 @@
  * environment of docs/numerics.md (round to nearest, denormals kept); the caller's is restored when pool_run returns.
  *
  * Invariants: one pool_run at a time; every worker meets the same barriers in the same order; the task counter of
- * pool_claim is zero when a phase begins. */
+ * pool_claim is zero, and every share empty, when a phase begins: who looks at a share too early sees nothing to take. */
 #ifndef CPU_POOL_H
 #define CPU_POOL_H
 
@@ -28,5 +28,11 @@ void pool_run(pool *threads, pool_fn *fn, void *context);
 void pool_barrier(pool *threads);
 /* Inside fn: takes the next up to `grain` of `count` tasks, [*from, *to). False when none are left. */
 int pool_claim(pool *threads, size_t count, size_t grain, size_t *from, size_t *to);
+
+/* Inside fn: tasks [from, to) are this worker's share of the phase. */
+void pool_share(pool *threads, size_t worker, size_t from, size_t to);
+/* Inside fn, after pool_share: takes up to `grain` tasks from the front of the worker's share, and when that is empty from the
+ * end of another's. False when none are left. Every worker that has a share empties it before the next barrier. */
+int pool_take(pool *threads, size_t worker, size_t grain, size_t *from, size_t *to);
 
 #endif
