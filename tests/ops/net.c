@@ -3,11 +3,11 @@
 #include "../support/block_scales.h"
 
 #include "kernels/half.h"
-#include "platform.h"
 
+#include <stdio.h>
 #include <stdlib.h>
 
-static void stop(const char *what, const char *why)
+void net_stop(const char *what, const char *why)
 {
     fprintf(stderr, "%s: %s\n", what, why);
     exit(1);
@@ -59,7 +59,7 @@ static void *own(net *n, size_t bytes)
 {
     void *data = malloc(bytes ? bytes : 1);
     if (!data || n->owned_count == NET_LIMIT)
-        stop("net", "out of memory");
+        net_stop("net", "out of memory");
     n->owned[n->owned_count++] = data;
     return data;
 }
@@ -67,7 +67,7 @@ static void *own(net *n, size_t bytes)
 static int32_t add_weight(net *n, uint32_t dtype, size_t k, size_t rows, const void *data, size_t bytes)
 {
     if (n->weight_count == NET_LIMIT)
-        stop("net", "too many weights");
+        net_stop("net", "too many weights");
     n->weights[n->weight_count] = (bp_weight){.name = "w",
                                               .dtype = dtype,
                                               .rank = rows > 1 ? 2 : 1,
@@ -89,7 +89,7 @@ static void dtype_block(uint32_t dtype, size_t *elements, size_t *bytes)
         BP_DTYPES(DTYPE_CASE)
 #undef DTYPE_CASE
     default:
-        stop("net", "unknown type");
+        net_stop("net", "unknown type");
     }
 }
 
@@ -134,7 +134,7 @@ static void fill_block(net *n, uint32_t dtype, float size, uint8_t *block, size_
         for (size_t i = 0; i < bytes; i++)
             block[i] = (uint8_t)(net_next(n) >> 13);
         if (!block_set_scales(dtype, block, x, net_uniform(n) * size))
-            stop("net", "a type without a place for its scale");
+            net_stop("net", "a type without a place for its scale");
     }
 }
 
@@ -166,7 +166,7 @@ int32_t net_rope_table(net *n, size_t positions, size_t dim)
 int32_t net_value(net *n, uint32_t width, uint32_t rows)
 {
     if (n->value_count == NET_LIMIT)
-        stop("net", "too many values");
+        net_stop("net", "too many values");
     n->values[n->value_count] = (bp_value){width, rows};
     return (int32_t)n->value_count++;
 }
@@ -174,7 +174,7 @@ int32_t net_value(net *n, uint32_t width, uint32_t rows)
 bp_op *net_op(net *n, uint16_t kind, const void *args, size_t bytes)
 {
     if (n->op_count == NET_LIMIT)
-        stop("net", "too many ops");
+        net_stop("net", "too many ops");
     bp_op *o = &n->ops[n->op_count];
     memset(o, -1, sizeof *o);
     if (bytes)
@@ -270,110 +270,6 @@ void net_pool(net *n, int32_t in, uint32_t pooling, uint32_t normalise)
     bp_pool_args args = {pooling, normalise};
     net_op(n, BP_OP_POOL, &args, sizeof args)->in[0] = in;
     n->output_width = n->values[in].width;
-}
-
-static void log_line(void *context, int level, const char *format, ...)
-{
-    (void)context, (void)level, (void)format;
-}
-
-const bp_host *session_host(void)
-{
-    static const bp_host host = {.size = sizeof host, .log = log_line};
-    return &host;
-}
-
-const bp_backend_ops *session_linked_ops(void)
-{
-    return bp_plugin_entry()->ops;
-}
-
-/* A core for each thread, on the nodes in turn: this machine's, several times if need be. */
-static bp_status open_on_nodes(const cpu_config *config, int32_t nodes, bp_device **out, bp_error *error)
-{
-    core cores[MAX_WORKERS];
-    size_t count = (size_t)config->threads, here = platform_cores();
-    for (size_t i = 0; i < count; i++)
-        cores[i] = (core){.processor = (uint32_t)(i % here), .node = (uint32_t)i % (uint32_t)nodes};
-    placement where = place_workers(cores, count, count, 0, true);
-    return device_open_placed(session_host(), config, &where, out, error);
-}
-
-void session_open(session *s, const net *n, const setup *how)
-{
-    bp_error error = {0};
-    *s = (session){.how = *how, .width = n->output_width};
-    setup *h = &s->how;
-    h->ops = h->ops ? h->ops : session_linked_ops();
-    h->page_tokens = h->page_tokens ? h->page_tokens : 16;
-    h->max_tokens = h->max_tokens ? h->max_tokens : 512;
-    h->max_seqs = h->max_seqs ? h->max_seqs : 64;
-    h->page_count = h->page_count ? h->page_count : 256;
-    cpu_config config = {.threads = h->threads ? h->threads : 1, .spin_us = 20, .isa = h->isa};
-    bp_limits limits = {sizeof limits,  h->max_tokens, h->max_seqs,    h->max_tokens,
-                        h->page_tokens, h->page_count, n->max_context, h->kv_dtype};
-    bp_program program = net_program(n);
-    bp_status status = h->nodes > 1 ? open_on_nodes(&config, h->nodes, &s->device, &error)
-                                    : h->ops->open(session_host(), &config, &s->device, &error);
-    if (status != BP_OK)
-        stop("open", error.message);
-    if (h->ops->compile(s->device, &program, &limits, &s->model, &error) != BP_OK)
-        stop("compile", error.message);
-}
-
-void session_close(session *s)
-{
-    s->how.ops->release(s->model);
-    s->how.ops->close(s->device);
-    s->model = NULL;
-    s->device = NULL;
-}
-
-void session_step(session *s, const part *parts, uint32_t count, bool all, float *out)
-{
-    enum { MOST = 1024 };
-    static int32_t tokens[MOST], positions[MOST], first[MOST + 1], context[MOST], rows[MOST], pages[MOST * 128];
-    bp_batch batch = {.size = sizeof batch,
-                      .seq_count = count,
-                      .page_stride = 128,
-                      .tokens = tokens,
-                      .positions = positions,
-                      .first = first,
-                      .context = context,
-                      .pages = pages,
-                      .rows = rows};
-    for (uint32_t i = 0; i < count; i++) {
-        const part *p = &parts[i];
-        first[i] = (int32_t)batch.token_count;
-        context[i] = p->start + p->count;
-        for (int32_t t = 0; t < p->count; t++) {
-            if (all || t == p->count - 1)
-                rows[batch.row_count++] = (int32_t)batch.token_count;
-            tokens[batch.token_count] = p->tokens[p->start + t];
-            positions[batch.token_count++] = p->start + t;
-        }
-        size_t used = p->pages ? ((size_t)context[i] + s->how.page_tokens - 1) / s->how.page_tokens : 0;
-        for (size_t page = 0; page < used; page++)
-            pages[i * 128 + page] = p->pages[page];
-    }
-    first[count] = (int32_t)batch.token_count;
-    bp_error error = {0};
-    if (s->how.ops->submit(s->model, &batch, &error) != BP_OK)
-        stop("submit", error.message);
-    if (s->how.ops->wait(s->model, out, (uint64_t)(all ? batch.row_count : count) * s->width, &error) != BP_OK)
-        stop("wait", error.message);
-}
-
-int session_isas(int32_t isas[4])
-{
-    platform_features has = platform_processor();
-    int count = 0;
-    isas[count++] = ISA_GENERIC;
-    if (has.avx2)
-        isas[count++] = ISA_AVX2;
-    if (has.avx512)
-        isas[count++] = ISA_AVX512;
-    return count;
 }
 
 long different_bits(const float *a, const float *b, size_t count)

@@ -1,13 +1,11 @@
-/* net: small programs and their runs, for tests of a backend.
+/* net: small programs for tests of a backend.
  *
- * A net is built op by op; every function returns the number of what it made. A session is a net compiled on a device; each of
- * its steps is a list of parts, one a sequence. Mistakes of a test end the program with a message. */
+ * A net is built op by op; every function returns the number of what it made. Mistakes of a test end the program with a
+ * message. */
 #ifndef OPS_NET_H
 #define OPS_NET_H
 
-#include <backplane/backend.h>
-
-#include "device.h"
+#include <backplane/program.h>
 
 #include <stdbool.h>
 
@@ -43,6 +41,9 @@ typedef struct net {
     uint64_t random;
 } net;
 
+/* Ends the program: for mistakes of a test. */
+void net_stop(const char *what, const char *why);
+
 void net_begin(net *n, uint64_t seed);
 void net_end(net *n); /* frees; the net is empty and may be built again */
 bp_program net_program(const net *n);
@@ -74,36 +75,6 @@ int32_t net_attention(net *n, int32_t q, int32_t cache, const bp_attention_args 
 int32_t net_rows(net *n, int32_t in);
 void net_logits(net *n, int32_t in, int32_t weight, float scale, float soft_cap);
 void net_pool(net *n, int32_t in, uint32_t pooling, uint32_t normalise);
-
-typedef struct setup {
-    const bp_backend_ops *ops; /* NULL: those linked in */
-    int32_t isa;
-    int32_t threads, nodes; /* nodes > 1: threads are spread as over so many memory nodes */
-    uint32_t kv_dtype, page_tokens, page_count, max_tokens, max_seqs; /* 0: a usual value */
-} setup;
-
-typedef struct part {
-    const int32_t *tokens;
-    int32_t count, start; /* tokens [start, start + count) of the sequence */
-    const int32_t *pages;
-} part;
-
-typedef struct session {
-    setup how;
-    uint32_t width;
-    bp_device *device;
-    bp_model *model;
-} session;
-
-void session_open(session *s, const net *n, const setup *how);
-void session_close(session *s);
-/* An output row for every token (all), or for the last of each part; a pooling net yields one a part. */
-void session_step(session *s, const part *parts, uint32_t count, bool all, float *out);
-
-/* The instruction sets of this processor, generic first. */
-int session_isas(int32_t isas[4]);
-const bp_backend_ops *session_linked_ops(void);
-const bp_host *session_host(void);
 
 /* Equal bits, any NaN being equal to any other. The first difference, or -1. */
 long different_bits(const float *a, const float *b, size_t count);

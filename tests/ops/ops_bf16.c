@@ -1,7 +1,7 @@
 /* Products with BF16 weights where bits are easily lost: exponents around the smallest normal number, numbers that are not
  * finite, and the instruction that some processors have, whether the backend would take it or not. */
 #include "kernels/half.h"
-#include "net.h"
+#include "session.h"
 #include "platform.h"
 #include "weights.h"
 

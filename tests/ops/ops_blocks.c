@@ -1,5 +1,5 @@
 /* Dequantisation against gguf's own, bit for bit: tests/golden/blocks.json. */
-#include "net.h"
+#include "session.h"
 #include "weights.h"
 
 #include <setjmp.h>

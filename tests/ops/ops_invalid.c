@@ -1,5 +1,5 @@
 /* Programs, limits and batches that are refused: with which status, and in which words. */
-#include "net.h"
+#include "session.h"
 
 #include <setjmp.h>
 #include <stdarg.h>

@@ -1,6 +1,6 @@
 /* Kernel sets against the generic one, bit for bit, over odd shapes, ragged ranges and values that are not finite. */
 #include "kernels/half.h"
-#include "net.h"
+#include "session.h"
 #include "weights.h"
 
 #include <setjmp.h>

@@ -1,6 +1,6 @@
 /* Elementary functions: their stated error against long double, and the vector kernels' bits against the scalar ones. */
 #include "kernels/half.h"
-#include "net.h"
+#include "session.h"
 
 #include <setjmp.h>
 #include <stdarg.h>

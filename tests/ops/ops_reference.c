@@ -1,7 +1,7 @@
 /* Every op as a small program, on every instruction set with 1, 2 and 3 threads: the same bits everywhere, and within
  * rounding of a plain reference in double precision that shares nothing with the backend but the formats. */
 #include "kernels/half.h"
-#include "net.h"
+#include "session.h"
 #include "weights.h"
 
 #include <setjmp.h>

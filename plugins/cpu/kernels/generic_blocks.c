@@ -11,7 +11,7 @@ static inline float block_dot(const block_format *f, const uint8_t *tile, size_t
     size_t blocks = k / QUANT_BLOCK, groups = QUANT_BLOCK / (size_t)f->group, quads = (size_t)f->group / 4;
     float total = 0.0f;
     for (size_t i = 0; i < blocks * groups; i++) {
-        size_t at = element(i, blocks * groups), b = at / groups, half = at % groups;
+        size_t b = i / groups, half = i % groups;
         const uint8_t *words = tile + b * block_vector_bytes(f) + column * 4;
         int32_t sum = 0, x_sum = 0;
         for (size_t t = half * quads; t < (half + 1) * quads; t++) {

@@ -22,10 +22,8 @@ static float float_dot(widen_fn *widen, const uint8_t *tile, size_t k, size_t co
     for (size_t start = 0; start < k; start += K_BLOCK) {
         size_t count = k - start < K_BLOCK ? k - start : K_BLOCK;
         float sum = 0.0f;
-        for (size_t i = 0; i < count; i++) {
-            size_t at = start + element(i, count);
-            sum = fmaf(x[at], widen(tile, at * TILE_COLUMNS + column), sum);
-        }
+        for (size_t i = start; i < start + count; i++)
+            sum = fmaf(x[i], widen(tile, i * TILE_COLUMNS + column), sum);
         total = total + sum;
     }
     return total;
@@ -57,10 +55,8 @@ static float bf16_step(uint16_t x, uint16_t w, float sum)
 static float dot_bf16(const uint8_t *tile, size_t k, size_t column, const matmul_input *x, size_t row)
 {
     const uint16_t *halves = x->halves + row * x->stride;
-    size_t count = (k + 1) / 2;
     float sum = 0.0f;
-    for (size_t i = 0; i < count; i++) {
-        size_t pair = element(i, count);
+    for (size_t pair = 0; pair < (k + 1) / 2; pair++) {
         const uint8_t *w = tile + (pair * TILE_COLUMNS + column) * 4;
         sum = bf16_step(halves[pair * 2 + 1], load_u16(w + 2), sum);
         sum = bf16_step(halves[pair * 2], load_u16(w), sum);

@@ -5,20 +5,6 @@
 #include "half.h"
 #include "kernels.h"
 
-/* The tests build a second plugin in which the order inside a K block is reversed, to see that they notice. */
-#ifdef BACKPLANE_MUTATE
-static inline size_t element(size_t i, size_t count)
-{
-    return count - 1 - i;
-}
-#else
-static inline size_t element(size_t i, size_t count)
-{
-    (void)count;
-    return i;
-}
-#endif
-
 typedef float column_fn(const uint8_t *tile, size_t k, size_t column, const matmul_input *x, size_t row);
 
 static inline void each_output(column_fn *dot, const uint8_t *packed, size_t tile_bytes, size_t k, size_t tiles,
