@@ -178,7 +178,10 @@ def test_the_page_says_what_was_measured_and_what_was_missed(tmp_path):
 def test_the_page_takes_what_other_tools_left(tmp_path):
     (tmp_path / "free-order.json").write_text(json.dumps(
         {"freed": ["sums"], "rows": [{"model": "m", "name": "prefill 512", "fixed": 2000.0, "free": 2030.0, "ratio": 1.015}]}))
+    (tmp_path / "drafts.json").write_text(json.dumps(
+        {"rows": [{"model": "m", "prompt": "quote", "without": 200.0, "with": 300.0, "ratio": 1.5}]}))
     text, _ = write_page(tmp_path)
+    assert "| m | quote | 200 | 300 | 1.50 |" in text
     assert "| m | prefill 512 | 2,000 | 2,030 | +1.5 % |" in text and "- sums\n" in text
 
 
