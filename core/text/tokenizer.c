@@ -79,8 +79,8 @@ static bp_status build_kind(tokenizer *t, const tokenizer_spec *spec, bp_error *
         return BP_OK;
     }
     if (strcmp(model, "bert") != 0)
-        return error_set(error, BP_EUNSUPPORTED, "the tokenizer model \"%.64s\" is not supported; these are: gpt2 llama bert",
-                         model);
+        return error_set(error, BP_EUNSUPPORTED,
+                         "the tokenizer model \"%.64s\" is not supported; these are: gpt2 llama bert", model);
     t->kind = TOKENIZER_WORDPIECE;
     if (spec->unknown < 0 || spec->wordpiece.max_word < 1 || spec->merge_count)
         return error_set(error, BP_EINVAL, "a WordPiece vocabulary needs an unknown token and a longest word, and no merges");

@@ -1,4 +1,5 @@
-/* tokenizer_bpe: one pre-token to ids by merging (Sennrich et al. 2016), and the merging itself, which SentencePiece shares.
+/* tokenizer_bpe: one pre-token to ids by merging (Sennrich et al. 2016), and the merging itself, which SentencePiece has
+ * in common.
  *
  * The pair of the lowest rank, the leftmost of those, merges until none is left. Short words scan for it; long ones keep
  * a heap of (rank, place), so that a word of n bytes costs O(n log n). An entry is stale, and dropped, when its place
@@ -143,8 +144,8 @@ void bpe_merge(const tokenizer *t, bpe_memory *m, uint32_t count, bpe_pair_fn *p
     }
 }
 
-static bool find_merge(const tokenizer *t, const char *text, const bpe_symbol *left, const bpe_symbol *right, uint32_t *rank,
-                       int32_t *result)
+static bool find_merge(const tokenizer *t, const char *text, const bpe_symbol *left, const bpe_symbol *right,
+                       uint32_t *rank, int32_t *result)
 {
     (void)text;
     const merge_slot *slot = vocabulary_merge(t, left->id, right->id);

@@ -125,8 +125,8 @@ bool bpe_memory_reserve(bpe_memory *memory, size_t symbols);
 /* Whether two neighbours merge, into what, and how early: lower ranks first. */
 typedef bool bpe_pair_fn(const tokenizer *t, const char *text, const bpe_symbol *left, const bpe_symbol *right,
                          uint32_t *rank, int32_t *result);
-/* Merges the first `count` symbols (> 0), whose ids, offsets and lengths are set, until no two do. What is left begins at symbol
- * 0 and is linked by `next`. */
+/* Merges the first `count` symbols (> 0), whose ids, offsets and lengths are set, until no two do. What is left begins at
+ * symbol 0 and is linked by `next`. */
 void bpe_merge(const tokenizer *t, bpe_memory *memory, uint32_t count, bpe_pair_fn *pair, const char *text);
 
 /* sentencepiece: a piece's bytes, at most as many as it has; text with a space for every U+2581, and one in front where

@@ -31,6 +31,20 @@
     "\\x{16D70}-\\x{16D79}\\x{1CCF0}-\\x{1CCF9}\\x{1D2C0}-\\x{1D2D3}\\x{1E4F0}-\\x{1E4F9}\\x{1E5F1}-\\x{1E5FA}"
 #define NUMBER_17 NUMBER "\\x{11DE0}-\\x{11DE9}\\x{16FF4}-\\x{16FF6}"
 
+/* Letters that are neither upper nor lower case, and marks; and with them what may begin and end a cased word. */
+#define OTHER                                                                                                         \
+    "\\p{Lm}\\p{Lo}\\p{M}"                                                                                            \
+    "\\x{897}\\x{CF3}\\x{ECE}\\x{105C0}-\\x{105F3}\\x{10D4A}-\\x{10D4F}\\x{10D69}-\\x{10D6D}\\x{10D6F}"               \
+    "\\x{10EC2}-\\x{10EC4}\\x{10EFC}-\\x{10EFF}\\x{1123F}-\\x{11241}\\x{11380}-\\x{11389}\\x{1138B}"                  \
+    "\\x{1138E}\\x{11390}-\\x{113B5}\\x{113B7}-\\x{113C0}\\x{113C2}\\x{113C5}\\x{113C7}-\\x{113CA}"                   \
+    "\\x{113CC}-\\x{113D3}\\x{113E1}\\x{113E2}\\x{11BC0}-\\x{11BE0}\\x{11F00}-\\x{11F10}"                             \
+    "\\x{11F12}-\\x{11F3A}\\x{11F3E}-\\x{11F42}\\x{11F5A}\\x{1342F}\\x{13440}-\\x{13455}"                             \
+    "\\x{13460}-\\x{143FA}\\x{16100}-\\x{1612F}\\x{16D40}-\\x{16D6C}\\x{18CFF}\\x{1B132}\\x{1B155}"                   \
+    "\\x{1E030}-\\x{1E06D}\\x{1E08F}\\x{1E4D0}-\\x{1E4EF}\\x{1E5D0}-\\x{1E5F0}\\x{2B739}"                             \
+    "\\x{2EBF0}-\\x{2EE5D}\\x{31350}-\\x{323AF}"
+#define UPPER "\\p{Lu}\\p{Lt}\\x{1C89}\\x{A7CB}\\x{A7CC}\\x{A7DA}\\x{A7DC}\\x{10D50}-\\x{10D65}" OTHER
+#define LOWER "\\p{Ll}\\x{1C8A}\\x{A7CD}\\x{A7DB}\\x{10D70}-\\x{10D85}\\x{1DF25}-\\x{1DF2A}" OTHER
+
 #define DIGITS_ONE_BY_ONE "[" NUMBER_17 "]"
 #define GPT2                                                                                                          \
     "'(?:[stmd]|re|ve|ll)| ?[" LETTER "]++| ?[" NUMBER "]++| ?[^" SPACE LETTER NUMBER "]++"                           \
@@ -39,6 +53,13 @@
 #define LLAMA3(number_quantifier)                                                                                     \
     "(?i:'(?:[stmd]|re|ve|ll))|[^\\r\\n" LETTER NUMBER "]?[" LETTER "]++|[" NUMBER "]" number_quantifier               \
     "| ?[^" SPACE LETTER NUMBER "]++[\\r\\n]*+|[" SPACE "]*[\\r\\n]++|[" SPACE "]+(?![^" SPACE "])|[" SPACE "]++"
+
+/* Words that change from upper to lower case once, and what may follow them. The classes are defined once, because a string
+ * literal that repeats them would be longer than C promises. */
+#define CASED(number_quantifier, ending)                                                                              \
+    "(?(DEFINE)(?<u>[" UPPER "])(?<l>[" LOWER "])(?<b>[^\\r\\n" LETTER NUMBER "]))"                                    \
+    "(?&b)?(?&u)*(?&l)++" ending "|(?&b)?(?&u)++(?&l)*+" ending "|[" NUMBER "]" number_quantifier                      \
+    "| ?[^" SPACE LETTER NUMBER "]++[\\r\\n/]*+|[" SPACE "]*[\\r\\n]++|[" SPACE "]+(?![^" SPACE "])|[" SPACE "]++"
 
 enum { MAX_PATTERNS = 2 };
 enum { NORMALISE = 1, WHOLE_WORDS = 2 };
@@ -56,6 +77,8 @@ static const split_row rows[] = {
     {" llama-bpe llama3 llama-v3 ", {LLAMA3("{1,3}+")}, WHOLE_WORDS},
     {" smaug-bpe dbrx falcon3 ", {LLAMA3("{1,3}+")}, 0},
     {" qwen2 deepseek-r1-qwen ", {LLAMA3("")}, NORMALISE},
+    {" tekken ", {CASED("", "")}, WHOLE_WORDS},
+    {" gpt-4o ", {CASED("{1,3}+", "(?i:'(?:[stmd]|re|ve|ll))?+")}, 0},
 };
 
 struct split_rules {

@@ -11,6 +11,9 @@ int main(int count, char **arguments)
         {.weight_type = BP_Q4_0, .embedding_type = BP_Q4_0, .no_chat = true},
         {.weight_type = BP_Q4_1, .embedding_type = BP_Q8_0, .layers = 2},
         {.weight_type = BP_BF16, .embedding_type = BP_BF16, .vocab_size = 270},
+        {.architecture = "qwen3", .head_norms = true},
+        {.architecture = "gemma3", .head_norms = true, .post_norms = true, .window = 4, .layers = 6},
+        {.architecture = "phi3", .fused = true, .untied = true, .window = 4},
     };
     for (unsigned i = 0; count == 2 && i < sizeof seeds / sizeof *seeds; i++) {
         tiny_llama seed = seeds[i];

@@ -28,6 +28,8 @@ static void fill_defaults(tiny_llama *o)
     for (size_t i = 0; i < sizeof table / sizeof *table; i++)
         if (*table[i].value == 0)
             *table[i].value = table[i].fallback;
+    if (!o->architecture)
+        o->architecture = "llama";
     if (o->vocab_size > TOKENS)
         o->vocab_size = TOKENS;
 }
@@ -113,23 +115,61 @@ static void add_random(gguf_writer *w, const char *name, uint32_t type, uint32_t
 static void add_layer_tensors(gguf_writer *w, const tiny_llama *o, uint32_t layer, uint64_t *state)
 {
     uint32_t q = o->heads * o->head_dim, kv = o->kv_heads * o->head_dim;
-    const struct { const char *name; uint32_t columns, rows; bool bias; } table[] = {
-        {"attn_norm.weight", o->width, 0, false},     {"attn_q.weight", o->width, q, false},
-        {"attn_k.weight", o->width, kv, false},       {"attn_v.weight", o->width, kv, false},
-        {"attn_output.weight", q, o->width, false},   {"ffn_norm.weight", o->width, 0, false},
-        {"ffn_gate.weight", o->width, o->ffn_width, false}, {"ffn_up.weight", o->width, o->ffn_width, false},
-        {"ffn_down.weight", o->ffn_width, o->width, false}, {"attn_q.bias", q, 0, true}, {"attn_k.bias", kv, 0, true},
-        {"attn_v.bias", kv, 0, true},                 {"attn_output.bias", o->width, 0, true},
+    const struct { const char *name; uint32_t columns, rows; bool present; } table[] = {
+        {"attn_norm.weight", o->width, 0, true},
+        {"attn_q.weight", o->width, q, !o->fused},
+        {"attn_k.weight", o->width, kv, !o->fused},
+        {"attn_v.weight", o->width, kv, !o->fused},
+        {"attn_qkv.weight", o->width, q + 2 * kv, o->fused},
+        {"attn_output.weight", q, o->width, true},
+        {"ffn_norm.weight", o->width, 0, true},
+        {"ffn_gate.weight", o->width, o->ffn_width, !o->fused},
+        {"ffn_up.weight", o->width, o->fused ? 2 * o->ffn_width : o->ffn_width, true},
+        {"ffn_down.weight", o->ffn_width, o->width, true},
+        {"attn_q_norm.weight", o->head_dim, 0, o->head_norms},
+        {"attn_k_norm.weight", o->head_dim, 0, o->head_norms},
+        {"post_attention_norm.weight", o->width, 0, o->post_norms},
+        {"post_ffw_norm.weight", o->width, 0, o->post_norms},
+        {"attn_q.bias", q, 0, o->biases},
+        {"attn_k.bias", kv, 0, o->biases},
+        {"attn_v.bias", kv, 0, o->biases},
+        {"attn_output.bias", o->width, 0, o->biases},
     };
     for (size_t i = 0; i < sizeof table / sizeof *table; i++) {
         char name[64];
-        bool vector = table[i].rows == 0;
+        bool vector = table[i].rows == 0, bias = strstr(table[i].name, ".bias") != NULL;
         snprintf(name, sizeof name, "blk.%u.%s", layer, table[i].name);
-        if (table[i].bias && !o->biases)
-            continue;
-        add_random(w, name, vector ? BP_F32 : o->weight_type, table[i].columns, table[i].rows,
-                   vector && !table[i].bias ? 1.0f : 0.0f, vector ? 0.1f : 1.7f / sqrtf((float)table[i].columns), state);
+        if (table[i].present)
+            add_random(w, name, vector ? BP_F32 : o->weight_type, table[i].columns, table[i].rows, vector && !bias ? 1.0f : 0.0f,
+                       vector ? 0.1f : 1.7f / sqrtf((float)table[i].columns), state);
     }
+}
+
+static void fill_keys(gguf_writer *w, const tiny_llama *o)
+{
+    const struct { const char *name; uint32_t value; } counts[] = {
+        {"block_count", o->layers},
+        {"context_length", o->context},
+        {"embedding_length", o->width},
+        {"feed_forward_length", o->ffn_width},
+        {"attention.head_count", o->heads},
+        {"attention.head_count_kv", o->kv_heads},
+        {"attention.key_length", o->head_dim},
+        {"attention.value_length", o->head_dim},
+        {"rope.dimension_count", o->head_dim},
+        {"vocab_size", o->vocab_size},
+        {"attention.sliding_window", o->window},
+    };
+    char key[80];
+    for (size_t i = 0; i < sizeof counts / sizeof *counts; i++) {
+        snprintf(key, sizeof key, "%s.%s", o->architecture, counts[i].name);
+        if (counts[i].value)
+            writer_u32(w, key, counts[i].value);
+    }
+    snprintf(key, sizeof key, "%s.attention.layer_norm_rms_epsilon", o->architecture);
+    writer_f32(w, key, 1e-5f);
+    snprintf(key, sizeof key, "%s.rope.freq_base", o->architecture);
+    writer_f32(w, key, 10000.0f);
 }
 
 void tiny_llama_fill(gguf_writer *w, const tiny_llama *options)
@@ -137,20 +177,9 @@ void tiny_llama_fill(gguf_writer *w, const tiny_llama *options)
     tiny_llama o = *options;
     fill_defaults(&o);
     uint64_t state = o.seed;
-    writer_text(w, "general.architecture", "llama");
+    writer_text(w, "general.architecture", o.architecture);
     writer_text(w, "general.name", "Tiny Llama of the tests");
-    writer_u32(w, "llama.block_count", o.layers);
-    writer_u32(w, "llama.context_length", o.context);
-    writer_u32(w, "llama.embedding_length", o.width);
-    writer_u32(w, "llama.feed_forward_length", o.ffn_width);
-    writer_u32(w, "llama.attention.head_count", o.heads);
-    writer_u32(w, "llama.attention.head_count_kv", o.kv_heads);
-    writer_u32(w, "llama.attention.key_length", o.head_dim);
-    writer_u32(w, "llama.attention.value_length", o.head_dim);
-    writer_f32(w, "llama.attention.layer_norm_rms_epsilon", 1e-5f);
-    writer_u32(w, "llama.rope.dimension_count", o.head_dim);
-    writer_f32(w, "llama.rope.freq_base", 10000.0f);
-    writer_u32(w, "llama.vocab_size", o.vocab_size);
+    fill_keys(w, &o);
     fill_vocabulary(w, o.vocab_size);
     if (!o.no_chat)
         writer_text(w, "tokenizer.chat_template", chat_template);

@@ -1,4 +1,4 @@
-/* tiny_llama: whole models of the llama architecture, with random weights and a byte-level BPE vocabulary, in a few kB. */
+/* tiny_llama: whole models of the llama architecture and its relatives, with random weights and a byte-level BPE vocabulary, in a few kB. */
 #ifndef TESTS_SUPPORT_TINY_LLAMA_H
 #define TESTS_SUPPORT_TINY_LLAMA_H
 
@@ -19,9 +19,12 @@ typedef struct tiny_llama {
     uint32_t weight_type;    /* BP_F32, which is 0; vectors are always F32 */
     uint32_t embedding_type; /* likewise */
     uint64_t seed;
+    const char *architecture; /* "llama" */
+    uint32_t window;          /* of attention; 0: no key */
     bool untied;  /* a head of its own */
     bool biases;  /* of Q, K, V and the attention's output */
     bool no_chat; /* no template */
+    bool head_norms, post_norms, fused; /* as in decoder_traits: which tensors there are */
 } tiny_llama;
 
 void tiny_llama_fill(gguf_writer *w, const tiny_llama *options); /* into a writer that has begun */

@@ -4,6 +4,7 @@
 #include "support/tiny_llama.h"
 
 #include <backplane/backend.h>
+#include <math.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stdio.h>
@@ -183,6 +184,148 @@ static void a_vocabulary_is_read(void **state)
     assert_memory_equal(v->merges[1].bytes, "t he", 4);
     assert_non_null(strstr(model_chat_template(f.model), "add_generation_prompt"));
     end(&f);
+}
+
+/* --- families --------------------------------------------------------------------------------------------------------- */
+
+static const tiny_llama gemma = {.architecture = "gemma3", .head_norms = true, .post_norms = true, .window = 8, .layers = 7};
+static const tiny_llama phi = {.architecture = "phi3", .fused = true, .untied = true};
+
+static const bp_op *op_of(const bp_program *p, int32_t layer, uint16_t kind)
+{
+    for (uint32_t i = 0; i < p->op_count; i++)
+        if (p->ops[i].layer == layer && p->ops[i].kind == kind)
+            return &p->ops[i];
+    fail_msg("layer %d has no op of kind %u", layer, kind);
+    return NULL;
+}
+
+static void gemma_mixes_windows(void **state)
+{
+    (void)state;
+    fixture f;
+    begin(&f, &gemma);
+    writer_f32(&f.w, "gemma3.rope.freq_base", 1000000);
+    writer_f32(&f.w, "gemma3.final_logit_softcapping", 30);
+    must_open(&f, 0);
+    const bp_program *p = model_program(f.model);
+    check_values(p);
+    int32_t tables[2] = {-1, -1};
+    for (int32_t layer = 0; layer < 7; layer++) {
+        const bp_op *qkv = op_of(p, layer, BP_OP_QKV);
+        bool whole = layer == 5;
+        assert_int_equal(p->caches[qkv->cache].window, whole ? 0 : 8);
+        int32_t table = ((const bp_qkv_args *)qkv->args)->rope_table;
+        assert_true(tables[whole] == -1 || tables[whole] == table);
+        tables[whole] = table;
+        assert_true(qkv->weight[6] >= 0 && qkv->weight[7] >= 0);
+    }
+    assert_true(tables[0] != tables[1]);
+    assert_memory_equal(p->weights[tables[0]].data, p->weights[tables[1]].data, 16 * sizeof(float));
+    assert_true(memcmp(p->weights[tables[0]].data, p->weights[tables[1]].data, 32 * sizeof(float)) != 0);
+    const bp_op *norm = op_of(p, 0, BP_OP_GATED_MLP) - 1;
+    assert_int_equal(norm[-1].flags, BP_NORM_POST_RESIDUAL);
+    assert_true(((const bp_embed_args *)p->ops[0].args)->scale == 8);
+    assert_true(((const bp_logits_args *)p->ops[p->op_count - 1].args)->soft_cap == 30);
+    end(&f);
+}
+
+/* No key says that Gemma 3 27B, the one of 62 layers, scales by what the width gives a head. */
+static void one_gemma_scales_by_its_width(void **state)
+{
+    (void)state;
+    for (uint32_t layers = 61; layers <= 62; layers++) {
+        tiny_llama options = gemma;
+        options.layers = layers;
+        options.head_dim = 32;
+        fixture f;
+        begin(&f, &options);
+        must_open(&f, 0);
+        const bp_attention_args *args = op_of(model_program(f.model), 0, BP_OP_ATTENTION)->args;
+        assert_true(args->scale == (float)(1 / sqrt(layers == 62 ? 16.0 : 32.0)));
+        end(&f);
+    }
+}
+
+static void fused_tensors_are_cut_into_rows(void **state)
+{
+    (void)state;
+    fixture f;
+    begin(&f, &phi);
+    must_open(&f, 0);
+    const bp_program *p = model_program(f.model);
+    check_values(p);
+    const bp_op *qkv = op_of(p, 1, BP_OP_QKV), *mlp = op_of(p, 1, BP_OP_GATED_MLP);
+    const bp_weight *q = &p->weights[qkv->weight[0]], *k = &p->weights[qkv->weight[1]], *v = &p->weights[qkv->weight[2]];
+    const bp_weight *gate = &p->weights[mlp->weight[0]], *up = &p->weights[mlp->weight[1]];
+    const bp_weight *whole = gguf_find_tensor(model_gguf(f.model), "blk.1.attn_qkv.weight");
+    assert_true(q->data == whole->data && q->bytes + k->bytes + v->bytes == whole->bytes);
+    assert_true((const char *)k->data == (const char *)q->data + q->bytes && (const char *)v->data == (const char *)k->data + k->bytes);
+    assert_true(q->shape[1] == 64 && k->shape[1] == 32 && v->shape[1] == 32);
+    assert_true((const char *)up->data == (const char *)gate->data + gate->bytes && gate->shape[1] == 96 && up->shape[1] == 96);
+    end(&f);
+}
+
+static void longrope_follows_the_context(void **state)
+{
+    (void)state;
+    const float near[8] = {1, 1, 1, 1, 1, 1, 1, 1}, far[8] = {2, 2, 2, 2, 2, 2, 2, 2};
+    for (uint32_t context = 100; context <= 200; context += 100) {
+        fixture f;
+        begin(&f, &phi);
+        writer_u32(&f.w, "phi3.rope.scaling.original_context_length", 128);
+        writer_f32(&f.w, "phi3.rope.scaling.attn_factor", 1.5f);
+        writer_matrix(&f.w, "rope_factors_short.weight", BP_F32, 8, 0, near);
+        writer_matrix(&f.w, "rope_factors_long.weight", BP_F32, 8, 0, far);
+        must_open(&f, context);
+        const bp_program *p = model_program(f.model);
+        const float *table = p->weights[((const bp_qkv_args *)op_of(p, 0, BP_OP_QKV)->args)->rope_table].data;
+        assert_true(table[2 * 16] == (float)(1.5 * (context == 100 ? -0.4161468365471424 : 0.5403023058681398)));
+        end(&f);
+    }
+}
+
+static void no_head_norm(gguf_writer *w) { writer_remove_tensor(w, "blk.0.attn_q_norm.weight"); }
+static void no_post_norm(gguf_writer *w) { writer_remove_tensor(w, "blk.6.post_ffw_norm.weight"); }
+static void window_of_qwen(gguf_writer *w) { writer_u32(w, "qwen2.attention.sliding_window", 8); }
+static void short_only(gguf_writer *w)
+{
+    writer_matrix(w, "rope_factors_short.weight", BP_F32, 8, 0, (const float[]){1, 1, 1, 1, 1, 1, 1, 1});
+}
+static void fewer_fused_rows(gguf_writer *w) { writer_u32(w, "phi3.attention.head_count_kv", 4); }
+static void sharpened(gguf_writer *w)
+{
+    writer_f32(w, "mistral3.attention.temperature_scale", 0.1f);
+    writer_u32(w, "mistral3.rope.scaling.original_context_length", 128);
+}
+
+static void families_say_what_they_miss(void **state)
+{
+    (void)state;
+    static const tiny_llama qwen = {.architecture = "qwen2"}, mistral = {.architecture = "mistral3"};
+    const struct {
+        const tiny_llama *options;
+        void (*spoil)(gguf_writer *w);
+        const char *sentence;
+    } cases[] = {
+        {&gemma, no_head_norm, "f: tensor \"blk.0.attn_q_norm.weight\" is missing"},
+        {&gemma, no_post_norm, "f: tensor \"blk.6.post_ffw_norm.weight\" is missing"},
+        {&qwen, window_of_qwen, "f: key \"qwen2.attention.sliding_window\" is 8; this build does not know which layers of this "
+                                "architecture it is for"},
+        {&phi, short_only, "f: tensor \"rope_factors_long.weight\" is missing"},
+        {&phi, fewer_fused_rows, "f: tensor \"blk.0.attn_qkv.weight\" has 64 columns and 128 rows where the model's keys ask for 64 "
+                                 "and 192"},
+        {&mistral, sharpened, "f: a context of 200 was asked for; beyond 128 this model sharpens its attention by position, which "
+                              "this build cannot do"},
+    };
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        fixture f;
+        begin(&f, cases[i].options);
+        cases[i].spoil(&f.w);
+        assert_true(open_model(&f, 200) != BP_OK);
+        assert_string_equal(f.error.message, cases[i].sentence);
+        end(&f);
+    }
 }
 
 /* --- refusals --------------------------------------------------------------------------------------------------------- */
@@ -495,6 +638,11 @@ int main(void)
         cmocka_unit_test(every_type_and_option_opens),
         cmocka_unit_test(linear_scaling_and_factors_reach_the_table),
         cmocka_unit_test(a_vocabulary_is_read),
+        cmocka_unit_test(gemma_mixes_windows),
+        cmocka_unit_test(one_gemma_scales_by_its_width),
+        cmocka_unit_test(fused_tensors_are_cut_into_rows),
+        cmocka_unit_test(longrope_follows_the_context),
+        cmocka_unit_test(families_say_what_they_miss),
         cmocka_unit_test(malformed_models_are_refused),
         cmocka_unit_test(a_file_without_a_tokenizer_opens),
         cmocka_unit_test(a_file_that_shrinks_damages_its_model),

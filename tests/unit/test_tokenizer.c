@@ -265,6 +265,12 @@ static void golden_rows_of_qwen(void **state)
     tokenizer *t = build_pre(&v, "qwen2");
     check_golden(&(golden){"qwen2.5-coder", t, false, 789});
     tokenizer_free(t);
+    static const char *const cased[] = {"tekken", "gpt-4o"};
+    for (size_t i = 0; i < sizeof cased / sizeof *cased; i++) {
+        t = build_pre(&v, cased[i]);
+        check_golden(&(golden){cased[i], t, false, 789});
+        tokenizer_free(t);
+    }
     t = build_pre(&v, "gpt-2"); /* which does not normalise: what goes in comes out */
     FILE *file = fopen(SOURCE_DIR "/tests/golden/tokens-qwen2.5-coder.jsonl", "r");
     assert_non_null(file);

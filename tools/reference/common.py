@@ -49,6 +49,11 @@ class Vocabulary:
 # The definitions are those of the tokenizer.json files of the models the names come from.
 LLAMA3_SPLIT = (r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}{1,3}| ?[^\s\p{L}\p{N}]+[\r\n]*"
                 r"|\s*[\r\n]+|\s+(?!\S)|\s+")
+CASED_WORDS = (r"[^\r\n\p{L}\p{N}]?[\p{Lu}\p{Lt}\p{Lm}\p{Lo}\p{M}]*[\p{Ll}\p{Lm}\p{Lo}\p{M}]+END"
+               r"|[^\r\n\p{L}\p{N}]?[\p{Lu}\p{Lt}\p{Lm}\p{Lo}\p{M}]+[\p{Ll}\p{Lm}\p{Lo}\p{M}]*END|NUMBER"
+               r"| ?[^\s\p{L}\p{N}]+[\r\n/]*|\s*[\r\n]+|\s+(?!\S)|\s+")
+TEKKEN_SPLIT = CASED_WORDS.replace("END", "").replace("NUMBER", r"\p{N}")
+GPT4O_SPLIT = CASED_WORDS.replace("END", "(?i:'s|'t|'re|'ve|'m|'ll|'d)?").replace("NUMBER", r"\p{N}{1,3}")
 QWEN2_SPLIT = LLAMA3_SPLIT.replace(r"\p{N}{1,3}", r"\p{N}")
 
 
@@ -63,17 +68,19 @@ PRE_TOKENIZERS = {
     "gpt-2": lambda: pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=True),
     "llama-bpe": lambda: split_then_bytes(LLAMA3_SPLIT),
     "qwen2": lambda: split_then_bytes(QWEN2_SPLIT),
+    "tekken": lambda: split_then_bytes(TEKKEN_SPLIT),
+    "gpt-4o": lambda: split_then_bytes(GPT4O_SPLIT),
 }
 
 
 def build_tokenizer(vocabulary, pre_tokenizer):
     """A Hugging Face tokenizer with a GGUF's vocabulary and merges, and a pre-tokenizer by its GGUF name.
 
-    Llama 3 takes a whole pre-token that is in the vocabulary without merging; Qwen2 normalises text to NFC. Both belong to
+    Llama 3 and Tekken take a whole pre-token that is in the vocabulary without merging; Qwen2 normalises text to NFC. Both belong to
     the definition that the name stands for.
     """
     tokenizer = Tokenizer(models.BPE(vocab={token: i for i, token in enumerate(vocabulary.tokens)},
-                                     merges=vocabulary.merges, ignore_merges=pre_tokenizer == "llama-bpe"))
+                                     merges=vocabulary.merges, ignore_merges=pre_tokenizer in ("llama-bpe", "tekken")))
     tokenizer.pre_tokenizer = PRE_TOKENIZERS[pre_tokenizer]()
     tokenizer.decoder = decoders.ByteLevel()
     if pre_tokenizer == "qwen2":

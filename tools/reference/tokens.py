@@ -25,6 +25,8 @@ FILES = [
     ("gpt-2", SMOLLM2, "gpt-2"),
     ("llama-bpe", SMOLLM2, "llama-bpe"),
     ("qwen2", SMOLLM2, "qwen2"),
+    ("tekken", QWEN, "tekken"),
+    ("gpt-4o", QWEN, "gpt-4o"),
     ("qwen2.5-coder", QWEN, "qwen2"),
 ]
 
