@@ -30,11 +30,11 @@ static void check(bp_status status, const bp_error *error)
         fail_msg("%s", error->message);
 }
 
-const char *harness_smollm2(void)
+const char *harness_fetched(const char *variable)
 {
-    const char *path = getenv("BACKPLANE_SMOLLM2");
+    const char *path = getenv(variable);
     if (!path || !*path)
-        fail_msg("BACKPLANE_SMOLLM2 does not name the model file; run the tests through ctest after tools/fetch smollm2");
+        fail_msg("%s does not name a model file; tools/test sets it to what tools/fetch prints", variable);
     return path;
 }
 
@@ -103,7 +103,8 @@ void harness_reset(harness *h, bool odd)
             h->pages[s][p] = odd ? TOTAL - 1 - next : next;
 }
 
-void harness_step(harness *h, const piece *pieces, uint32_t count, float *out)
+/* `rows` are numbers of tokens of the step. */
+static void step(harness *h, const piece *pieces, uint32_t count, const int32_t *rows, uint32_t row_count, float *out)
 {
     int32_t first[HARNESS_SEQUENCES + 1], context[HARNESS_SEQUENCES], pages[HARNESS_SEQUENCES][PAGES_EACH];
     bp_error error = {0};
@@ -118,25 +119,40 @@ void harness_step(harness *h, const piece *pieces, uint32_t count, float *out)
         for (uint32_t t = 0; t < p->count; t++, total++) {
             h->tokens[total] = p->tokens[t];
             h->positions[total] = (int32_t)(p->start + t);
-            h->rows[total] = (int32_t)total;
         }
     }
     first[count] = (int32_t)total;
     const bp_batch batch = {.size = sizeof batch,
                             .seq_count = count,
                             .token_count = total,
-                            .row_count = total,
+                            .row_count = row_count,
                             .page_stride = PAGES_EACH,
                             .tokens = h->tokens,
                             .positions = h->positions,
                             .first = first,
                             .context = context,
                             .pages = &pages[0][0],
-                            .rows = h->rows};
+                            .rows = rows};
     check(h->plugin->backend.submit(h->model, &batch, &error), &error);
     const bp_program *program = model_program(h->file);
-    uint64_t results = program->ops[program->op_count - 1].kind == BP_OP_POOL ? count : total;
+    uint64_t results = program->ops[program->op_count - 1].kind == BP_OP_POOL ? count : row_count;
     check(h->plugin->backend.wait(h->model, out, results * harness_vocabulary(h), &error), &error);
+}
+
+void harness_step(harness *h, const piece *pieces, uint32_t count, float *out)
+{
+    uint32_t total = 0;
+    for (uint32_t i = 0; i < count; i++)
+        total += pieces[i].count;
+    assert_true(total <= HARNESS_STEP);
+    for (uint32_t t = 0; t < total; t++)
+        h->rows[t] = (int32_t)t;
+    step(h, pieces, count, h->rows, total, out);
+}
+
+void harness_positions(harness *h, const int32_t *tokens, uint32_t count, const int32_t *positions, uint32_t wanted, float *out)
+{
+    step(h, &(piece){0, 0, count, tokens}, 1, positions, wanted, out);
 }
 
 void harness_prefill(harness *h, uint32_t sequence, const int32_t *tokens, uint32_t count, uint32_t chunk, float *out)

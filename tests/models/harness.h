@@ -19,8 +19,8 @@ typedef struct piece {
     const int32_t *tokens; /* [count] */
 } piece;
 
-/* Where tools/fetch puts SmolLM2: $BACKPLANE_SMOLLM2, which ctest sets. */
-const char *harness_smollm2(void);
+/* Where tools/fetch put a model: what the variable says, which tools/test sets. */
+const char *harness_fetched(const char *variable);
 
 /* `backend` is the path of a backend's shared object; `settings` are pairs of option and value, NULL at the end. */
 harness *harness_open(const char *model, const char *backend, const char *const *settings);
@@ -37,6 +37,9 @@ void harness_step(harness *h, const piece *pieces, uint32_t count, float *out);
 
 /* A whole sequence from its first token in steps of `chunk` tokens; out: [count][vocabulary]. */
 void harness_prefill(harness *h, uint32_t sequence, const int32_t *tokens, uint32_t count, uint32_t chunk, float *out);
+
+/* A whole sequence in one step; out: [wanted][vocabulary], the logits at these positions. */
+void harness_positions(harness *h, const int32_t *tokens, uint32_t count, const int32_t *positions, uint32_t wanted, float *out);
 
 uint32_t harness_vocabulary(const harness *h);
 

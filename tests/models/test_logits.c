@@ -1,6 +1,8 @@
-/* SmolLM2's logits against float32 transformers (tests/golden/smollm2-logits.json, which says how they are compared).
+/* Real models' logits against float32 transformers (tests/golden/MODEL-logits.json, which says how they are compared).
  *
- * The weights are 4-bit and activations are quantised to 8, so the logits differ from the reference by noise. How much is
+ *   test_logits MODEL VARIABLE    VARIABLE of the environment names the model's file
+ *
+ * The weights are of few bits and activations are quantised to 8, so the logits differ from the reference by noise. How much is
  * fair was measured on llama.cpp, whose activations are quantised likewise: the mean divergence must not be above its own.
  *
  * The most probable token must be the reference's wherever the reference prefers it by more than the noise. The noise is
@@ -19,7 +21,8 @@
 #include <cmocka.h>
 
 static const double NOISE_SIGMAS = 4;
-enum { MAX_POSITIONS = 1000 };
+enum { MAX_POSITIONS = 1000, MAX_EACH = 16 /* positions of one prompt */ };
+static const char *model, *variable;
 
 typedef struct tally {
     double divergence, peer, worst, squares;
@@ -31,9 +34,11 @@ typedef struct tally {
 static json_t *load_golden(void)
 {
     json_error_t why;
-    json_t *golden = json_load_file(SOURCE_DIR "/tests/golden/smollm2-logits.json", 0, &why);
+    char path[512];
+    snprintf(path, sizeof path, SOURCE_DIR "/tests/golden/%s-logits.json", model);
+    json_t *golden = json_load_file(path, 0, &why);
     if (!golden)
-        fail_msg("smollm2-logits.json: line %d: %s", why.line, why.text);
+        fail_msg("%s: line %d: %s", path, why.line, why.text);
     return golden;
 }
 
@@ -78,10 +83,9 @@ static double divergence(const json_t *top, double rest, const float *row, uint3
     return kl + exp(rest) * (rest - log(1 - covered));
 }
 
-static void compare_position(const char *prompt, const json_t *entry, const float *logits, uint32_t width, tally *t)
+static void compare_position(const char *prompt, const json_t *entry, const float *row, uint32_t width, tally *t)
 {
     uint32_t position = (uint32_t)number(entry, "position");
-    const float *row = logits + (size_t)position * width;
     const json_t *top = json_object_get(entry, "top"), *first = json_array_get(top, 0), *second = json_array_get(top, 1);
     double kl = divergence(top, number(entry, "rest"), row, width);
     double gap = json_number_value(json_array_get(first, 1)) - json_number_value(json_array_get(second, 1));
@@ -118,38 +122,47 @@ static void judge(const tally *t)
     assert_true(mean <= peer);
 }
 
+static void compare_prompt(harness *h, const json_t *prompt, float *logits, tally *t)
+{
+    const json_t *ids = json_object_get(prompt, "ids"), *entries = json_object_get(prompt, "positions");
+    int32_t tokens[HARNESS_STEP], positions[MAX_EACH];
+    uint32_t count = (uint32_t)json_array_size(ids), wanted = (uint32_t)json_array_size(entries);
+    uint32_t width = harness_vocabulary(h);
+    assert_true(count <= HARNESS_STEP && wanted <= MAX_EACH);
+    for (uint32_t i = 0; i < count; i++)
+        tokens[i] = (int32_t)json_integer_value(json_array_get(ids, i));
+    for (uint32_t i = 0; i < wanted; i++)
+        positions[i] = (int32_t)number(json_array_get(entries, i), "position");
+    harness_positions(h, tokens, count, positions, wanted, logits);
+    for (uint32_t i = 0; i < wanted; i++)
+        compare_position(json_string_value(json_object_get(prompt, "name")), json_array_get(entries, i),
+                         logits + (size_t)i * width, width, t);
+}
+
 static void test_against_transformers(void **state)
 {
     (void)state;
-    harness *h = harness_open(harness_smollm2(), CPU_PLUGIN, NULL);
-    uint32_t width = harness_vocabulary(h);
-    float *logits = malloc((size_t)HARNESS_STEP * width * sizeof *logits);
+    harness *h = harness_open(harness_fetched(variable), CPU_PLUGIN, NULL);
+    float *logits = malloc((size_t)MAX_EACH * harness_vocabulary(h) * sizeof *logits);
     assert_non_null(logits);
     json_t *golden = load_golden();
     const json_t *prompts = json_object_get(golden, "prompts");
-    assert_true(json_array_size(prompts) >= 20);
+    assert_true(json_array_size(prompts) >= 10);
     static tally t;
-    for (size_t i = 0; i < json_array_size(prompts); i++) {
-        const json_t *prompt = json_array_get(prompts, i), *ids = json_object_get(prompt, "ids");
-        int32_t tokens[HARNESS_STEP];
-        size_t count = json_array_size(ids);
-        assert_true(count <= HARNESS_STEP);
-        for (size_t t2 = 0; t2 < count; t2++)
-            tokens[t2] = (int32_t)json_integer_value(json_array_get(ids, t2));
-        harness_prefill(h, 0, tokens, (uint32_t)count, HARNESS_STEP, logits);
-        const json_t *positions = json_object_get(prompt, "positions");
-        for (size_t p = 0; p < json_array_size(positions); p++)
-            compare_position(json_string_value(json_object_get(prompt, "name")), json_array_get(positions, p), logits, width,
-                             &t);
-    }
+    for (size_t i = 0; i < json_array_size(prompts); i++)
+        compare_prompt(h, json_array_get(prompts, i), logits, &t);
     judge(&t);
     json_decref(golden);
     free(logits);
     harness_close(h);
 }
 
-int main(void)
+int main(int count, char **arguments)
 {
     const struct CMUnitTest tests[] = {cmocka_unit_test(test_against_transformers)};
+    if (count != 3)
+        return 2;
+    model = arguments[1];
+    variable = arguments[2];
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
-"""Makes tests/golden/smollm2-logits.json: SmolLM2's next-token distributions in float32, and how far llama.cpp is from them.
+"""Makes tests/golden/*-logits.json: models' next-token distributions in float32, and how far llama.cpp is from them.
 
-    $(tools/python reference) tools/reference/logits.py
+    $(tools/python reference) tools/reference/logits.py [MODEL...]
 
 The reference is `transformers` on the GGUF's weights de-quantised to float32. Whole distributions would be megabytes, so a
 position keeps the 64 most probable tokens and the mass of the rest as one bucket. llama.cpp's divergence on the
@@ -19,7 +19,8 @@ import numpy
 import torch
 import transformers
 
-from common import GOLDEN, SMOLLM2, Vocabulary, build_tokenizer, encode, fetch, peer, write_json
+from common import (GEMMA, GOLDEN, QWEN, SMOLLM2, Vocabulary, build_sentencepiece, build_tokenizer, encode, fetch, peer,
+                    write_json)
 
 TOP = 64
 POSITIONS = 16
@@ -102,6 +103,14 @@ PROMPTS = [
 
 CONTINUED = ("fact", "python", "chat", "story")
 
+FEW = ("greeting", "science", "arithmetic", "python", "json", "sql", "german", "chinese", "emoji", "c")
+# Model of tools/fetch: how its tokenizer is made, the tokens before every text, and its prompts. Gemma is a base model.
+MODELS = {
+    SMOLLM2: (lambda vocabulary: build_tokenizer(vocabulary, "smollm"), [], [name for name, _ in PROMPTS]),
+    QWEN: (lambda vocabulary: build_tokenizer(vocabulary, "qwen2"), [], [*FEW, "chat", "chat, code"]),
+    GEMMA: (lambda vocabulary: build_sentencepiece(vocabulary, False), [2], [*FEW, "fact", "story", "long story"]),
+}
+
 
 def positions_of(ids):
     """Up to sixteen positions spread over the prompt; always the last."""
@@ -176,17 +185,19 @@ class Peer:
         return rows
 
 
-def main():
-    torch.set_num_threads(os.cpu_count())
-    path = fetch(SMOLLM2)
+def make(fetched):
+    build, before, names = MODELS[fetched]
+    path = fetch(fetched)
     model = transformers.AutoModelForCausalLM.from_pretrained(str(path.parent), gguf_file=path.name, dtype=torch.float32,
                                                               attn_implementation="eager").eval()
-    tokenizer = build_tokenizer(Vocabulary(path), "smollm")
+    tokenizer = build(Vocabulary(path))
     other = Peer(path)
 
     prompts, continuations, all_kl, agree = [], [], [], 0
     for name, text in PROMPTS:
-        ids = encode(tokenizer, text, special=True)
+        if name not in names:
+            continue
+        ids = before + encode(tokenizer, text, special=True)
         positions = positions_of(ids)
         entries = []
         for position, mine, theirs in zip(positions, reference_logits(model, ids, positions), other.logits(ids, positions)):
@@ -206,7 +217,7 @@ def main():
 
     summary = {"mean_kl": statistics.mean(all_kl), "median_kl": statistics.median(all_kl), "max_kl": max(all_kl),
                "positions": len(all_kl), "same_most_probable": agree}
-    write_json(GOLDEN / "smollm2-logits.json", {
+    write_json(GOLDEN / f"{fetched}-logits.json", {
         "metric": METRIC,
         "model": path.name,
         "reference": f"transformers {transformers.__version__}, torch {torch.__version__}, weights de-quantised to float32",
@@ -215,6 +226,12 @@ def main():
         "prompts": prompts,
         "greedy_for_information": continuations})
     print(summary)
+
+
+def main():
+    torch.set_num_threads(os.cpu_count())
+    for name in sys.argv[1:] or MODELS:
+        make(name)
 
 
 if __name__ == "__main__":
