@@ -5,6 +5,10 @@
 
 #include "vector_math.h"
 
+enum { SCORE_MOST = 4, VALUE_MOST = 3 };
+#define EACH_SCORE(X) X(1, 4) X(2, 2) X(3, 1) X(4, 1)
+#define EACH_VALUE(X) X(1, 4) X(2, 2) X(3, 2)
+
 #include "vector_attention.h"
 #include "vector_quantise.h"
 #include "vector_rows.h"

@@ -9,7 +9,6 @@
 
 #define SIMD(name) avx2_##name
 #define SIMD_NAME "avx2"
-enum { SIMD_WIDE = 0 };
 
 typedef struct v16 {
     __m256 a, b;

@@ -9,7 +9,6 @@
 
 #define SIMD(name) avx512_##name
 #define SIMD_NAME "avx512-vnni"
-enum { SIMD_WIDE = 1 }; /* 32 registers: larger tiles pay */
 
 typedef __m512 v16;
 typedef __mmask16 mask16;

@@ -1,15 +1,10 @@
 /* Attention over one chunk: scores sixteen positions at a time, p.V sixteen dimensions at a time, several query rows
- * against each load of K or V. A row's order is that of generic_attention.c whatever rows share its tile. */
+ * against each load of K or V. A row's order is that of generic_attention.c whatever rows share its tile.
+ *
+ * The including file says which tiles its registers hold: EACH_SCORE(X) of X(rows, groups of positions), EACH_VALUE(X) of
+ * X(rows, vectors of dimensions), both for every count of rows up to SCORE_MOST and VALUE_MOST. */
 #ifndef CPU_KERNELS_VECTOR_ATTENTION_H
 #define CPU_KERNELS_VECTOR_ATTENTION_H
-
-enum {
-    SCORE_ROWS = SIMD_WIDE ? 12 : 4,
-    SCORE_SOME = SIMD_WIDE ? 6 : 3,
-    VALUE_ROWS = SIMD_WIDE ? 6 : 2,
-    VALUE_SOME = SIMD_WIDE ? 3 : 1,
-    VALUE_VECTORS = SIMD_WIDE ? 4 : 2
-};
 
 /* Scores of R rows against G groups of sixteen positions from `group` on. Positions of a group outside a row's range get
  * scores too; later steps never look at them. */
@@ -19,7 +14,7 @@ static ALWAYS_INLINE void score_tile(const int type, const int R, const int G, c
     size_t groups = chunk->page_tokens / 16, head_dim = chunk->head_dim, width = type == KV_F32 ? 4 : 2;
     const float *const *q = chunk->q + row;
     const uint8_t *key[4];
-    v16 sum[SCORE_ROWS];
+    v16 sum[24];
     UNROLL for (int g = 0; g < G; g++)
     {
         size_t at = group + (size_t)g;
@@ -107,7 +102,7 @@ static ALWAYS_INLINE void value_tile(const int type, const int R, const int D, c
                                      size_t row, size_t dim, size_t from, size_t to)
 {
     size_t head_dim = chunk->head_dim;
-    v16 sum[VALUE_ROWS * VALUE_VECTORS];
+    v16 sum[24];
     float *o = chunk->o + row * head_dim + dim;
     UNROLL for (int r = 0; r < R; r++)
     {
@@ -117,7 +112,7 @@ static ALWAYS_INLINE void value_tile(const int type, const int R, const int D, c
         size_t slot = i % chunk->page_tokens, page_end = i - slot + chunk->page_tokens, end = to < page_end ? to : page_end;
         const void *page = chunk->values[i / chunk->page_tokens];
         for (size_t index = slot * head_dim + dim; i < end; i++, index += head_dim) {
-            v16 value[VALUE_VECTORS];
+            v16 value[4];
             UNROLL for (int d = 0; d < D; d++) value[d] = v_widen(type, page, index + (size_t)d * 16);
             UNROLL for (int r = 0; r < R; r++)
             {
@@ -148,15 +143,15 @@ static ALWAYS_INLINE void weigh_rows(const int R, const attention_chunk *chunk, 
     }
 }
 
-static ALWAYS_INLINE void value_rows(const int type, const int R, const attention_chunk *chunk, size_t row, size_t from,
-                                     size_t to)
+static ALWAYS_INLINE void value_rows(const int type, const int R, const int D, const attention_chunk *chunk, size_t row,
+                                     size_t from, size_t to)
 {
-    size_t dim = 0, wide = VALUE_VECTORS * 16;
+    size_t dim = 0, wide = (size_t)D * 16;
     const float *p = chunk->scores + row * CHUNK_TOKENS;
     if (from >= to)
         return;
     if (type == KV_Q8_0) {
-        float weighed[VALUE_ROWS * CHUNK_TOKENS];
+        float weighed[VALUE_MOST * CHUNK_TOKENS];
         for (; dim < chunk->head_dim; dim += QUANT_BLOCK) {
             weigh_rows(R, chunk, row, dim / QUANT_BLOCK, from, to, weighed);
             value_tile(type, R, QUANT_BLOCK / 16, chunk, weighed, row, dim, from, to);
@@ -164,13 +159,31 @@ static ALWAYS_INLINE void value_rows(const int type, const int R, const attentio
         return;
     }
     for (; dim + wide <= chunk->head_dim; dim += wide)
-        value_tile(type, R, VALUE_VECTORS, chunk, p, row, dim, from, to);
+        value_tile(type, R, D, chunk, p, row, dim, from, to);
     for (; dim < chunk->head_dim; dim += 16)
         value_tile(type, R, 1, chunk, p, row, dim, from, to);
 }
 
+/* Not inlined: every tile has a few odd positions. */
+static void value_row(int type, const attention_chunk *chunk, size_t row, size_t from, size_t to)
+{
+    switch (type) {
+    case KV_F16:
+        value_rows(KV_F16, 1, 4, chunk, row, from, to);
+        break;
+    case KV_BF16:
+        value_rows(KV_BF16, 1, 4, chunk, row, from, to);
+        break;
+    case KV_Q8_0:
+        value_rows(KV_Q8_0, 1, 4, chunk, row, from, to);
+        break;
+    default:
+        value_rows(KV_F32, 1, 4, chunk, row, from, to);
+    }
+}
+
 /* Rows of a tile differ in range. The common part is done together; what comes before and after it, row by row. */
-static ALWAYS_INLINE void value_group(const int type, const int R, const attention_chunk *chunk, size_t row)
+static ALWAYS_INLINE void value_group(const int type, const int R, const int D, const attention_chunk *chunk, size_t row)
 {
     size_t from = chunk->from[row], to = chunk->to[row];
     for (size_t r = 1; r < (size_t)R; r++) {
@@ -182,26 +195,35 @@ static ALWAYS_INLINE void value_group(const int type, const int R, const attenti
     bool common = from < to;
     for (size_t r = 0; r < (size_t)R; r++) {
         size_t end = chunk->to[row + r];
-        value_rows(type, 1, chunk, row + r, chunk->from[row + r], common ? from : end);
+        value_row(type, chunk, row + r, chunk->from[row + r], common ? from : end);
     }
     if (!common)
         return;
-    value_rows(type, R, chunk, row, from, to);
+    value_rows(type, R, D, chunk, row, from, to);
     for (size_t r = 0; r < (size_t)R; r++)
-        value_rows(type, 1, chunk, row + r, to, chunk->to[row + r]);
+        value_row(type, chunk, row + r, to, chunk->to[row + r]);
+}
+
+/* How many of `rows` the next tile takes: equal shares rather than full ones and a sliver. */
+static size_t share_of(size_t rows, size_t most)
+{
+    size_t tiles = (rows + most - 1) / most;
+    return (rows + tiles - 1) / tiles;
 }
 
 static ALWAYS_INLINE void score_all(const int type, const attention_chunk *chunk)
 {
-    size_t rows = chunk->rows, row = 0;
-    for (; row + SCORE_ROWS <= rows; row += SCORE_ROWS)
-        score_rows(type, SCORE_ROWS, 1, chunk, row);
-    for (; row + SCORE_SOME <= rows; row += SCORE_SOME)
-        score_rows(type, SCORE_SOME, SIMD_WIDE ? 2 : 1, chunk, row);
-    for (; row + 3 <= rows; row += 3)
-        score_rows(type, 3, SIMD_WIDE ? 4 : 1, chunk, row);
-    for (; row < rows; row++)
-        score_rows(type, 1, 4, chunk, row);
+#define SCORE_CASE(R, G)                                                                                                   \
+    case R:                                                                                                                \
+        score_rows(type, R, G, chunk, row);                                                                                \
+        break;
+    for (size_t row = 0, count; row < chunk->rows; row += count) {
+        count = share_of(chunk->rows - row, SCORE_MOST);
+        switch (count) {
+            EACH_SCORE(SCORE_CASE)
+        }
+    }
+#undef SCORE_CASE
 }
 
 static ALWAYS_INLINE void attend(const int type, const attention_chunk *chunk)
@@ -212,15 +234,20 @@ static ALWAYS_INLINE void attend(const int type, const attention_chunk *chunk)
     } else {
         score_all(type, chunk);
     }
-    for (; row < rows; row++)
-        soften_row(chunk, row);
+    for (size_t r = 0; r < rows; r++)
+        soften_row(chunk, r);
     memset(chunk->o, 0, rows * chunk->head_dim * sizeof *chunk->o);
-    for (row = 0; row + VALUE_ROWS <= rows; row += VALUE_ROWS)
-        value_group(type, VALUE_ROWS, chunk, row);
-    for (; row + VALUE_SOME <= rows; row += VALUE_SOME)
-        value_group(type, VALUE_SOME, chunk, row);
-    for (; row < rows; row++)
-        value_group(type, 1, chunk, row);
+#define VALUE_CASE(R, D)                                                                                                   \
+    case R:                                                                                                                \
+        value_group(type, R, D, chunk, row);                                                                               \
+        break;
+    for (size_t count; row < rows; row += count) {
+        count = share_of(rows - row, VALUE_MOST);
+        switch (count) {
+            EACH_VALUE(VALUE_CASE)
+        }
+    }
+#undef VALUE_CASE
 }
 
 static void attend_f16(const attention_chunk *chunk)
