@@ -15,7 +15,7 @@ text { font: 12px system-ui, sans-serif; fill: #57606a }
 .mark { stroke: #1f2328; stroke-width: 2 }
 @media (prefers-color-scheme: dark) { text { fill: #adbac7 } .mark { stroke: #f0f6fc } }
 </style>"""
-LEFT, RIGHT, BAR, GAP, TOP, WIDTH = 300, 40, 11, 14, 30, 760
+LEFT, RIGHT, BAR, GAP, TOP, WIDTH = 340, 40, 11, 14, 30, 800
 
 
 def scale(bars):
@@ -41,12 +41,14 @@ def group_lines(title, group, unit, y):
     for number, (name, ratio, promised) in enumerate(group):
         top = y + number * (BAR + 2)
         colour = COLOURS[number % len(COLOURS)]
-        lines.append(f'<text x="{LEFT - 8}" y="{top + 9.5}" text-anchor="end" font-size="10">{escape(name)}</text>')
+        lines.append(f'<text x="{LEFT - 8}" y="{top + 9.5}" text-anchor="end">{escape(name)}</text>')
         lines.append(f'<rect x="{LEFT}" y="{top}" width="{ratio * unit:.1f}" height="{BAR}" rx="2" fill="{colour}"/>')
-        lines.append(f'<text x="{LEFT + ratio * unit + 6:.1f}" y="{top + 9.5}">{ratio:.2f}</text>')
+        end = LEFT + ratio * unit
         if promised:
             x = LEFT + promised * unit
+            end = x if end < x < end + 40 else end # the number stands behind the mark, not under it
             lines.append(f'<line class="mark" x1="{x:.1f}" y1="{top - 1}" x2="{x:.1f}" y2="{top + BAR + 1}"/>')
+        lines.append(f'<text x="{end + 6:.1f}" y="{top + 9.5}">{ratio:.2f}</text>')
     return lines
 
 
