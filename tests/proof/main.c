@@ -9,10 +9,13 @@
  *   proof PLUGIN --only NAME     only subjects whose name has NAME in it; nothing need be visited
  *   proof PLUGIN --model NAME=PATH    a model file, which must have a golden hash, instead of nets
  *   proof PLUGIN --models        the models whose paths are in the environment, as tests have them
+ *   proof PLUGIN --golden        only the golden hashes, of PLUGIN's own scalar kernels and of each of its other sets
+ *   proof PLUGIN --dump FOLDER   writes the nets and what the oracle makes of them, for page.py
  *   proof PLUGIN --write         makes tests/golden/hashes.txt anew from the oracle
  *   proof PLUGIN --hash NAME     prints the hash that PLUGIN gives to a subject, with its fastest kernels
  *   proof PLUGIN --controls NET=MUTANT...    each MUTANT is a plugin with one deliberate change: NET must find it out */
 #include "axes.h"
+#include "dump.h"
 #include "golden.h"
 
 #include "base/mapping.h"
@@ -31,8 +34,8 @@ static const char *const isas[ISAS] = {"generic", "avx2", "avx512"};
 typedef struct run {
     const char *path;
     const plugin *candidate, *oracle;
-    bool full, write;
-    const char *only, *hash;
+    bool full, write, quick;
+    const char *only, *hash, *dump;
     struct {
         char name[64];
         const char *path;
@@ -121,11 +124,11 @@ static bool whole(run *r, const subject *s)
 
 /* --- restarts and mappings -------------------------------------------------------------------------------------------- */
 
-/* What the fastest kernels give to prompt 0. */
-static uint64_t quick_hash(const run *r, const subject *s)
+/* What an instruction set gives to prompt 0. */
+static uint64_t quick_hash(const run *r, const subject *s, const char *isa)
 {
     machine_setup how = setup_of(r, s, 0, 2, 32);
-    how.isa = "auto";
+    how.isa = isa;
     size_t width = s->program.output_width, rows = subject_rows(s, 0);
     float *out = malloc(rows * width * sizeof *out);
     int32_t pages[MACHINE_STRIDE], chunk = s->pools ? s->length[0] : 33;
@@ -176,11 +179,28 @@ static bool check_golden(run *r, const subject *s)
     return true;
 }
 
+/* Every set of the plugin gives the hash. */
+static bool sets_agree(const run *r, const subject *s)
+{
+    bool good = true;
+    for (uint32_t isa = 1; isa < ISAS; isa++) {
+        if (!has_isa(isa) || quick_hash(r, s, isas[isa]) == s->hash)
+            continue;
+        printf("DIFFERENT %s: %s hashes it otherwise\n", s->name, isas[isa]);
+        good = false;
+    }
+    return good;
+}
+
 static void prove(run *r, subject *s, const char *argument)
 {
     double begin = now();
     bool good = check_golden(r, s);
-    if (!r->write) {
+    if (r->dump) {
+        dump_subject(s, r->dump);
+    } else if (r->quick) {
+        good = sets_agree(r, s) && good;
+    } else if (!r->write) {
         good = (r->full ? whole(r, s) : sample(r, s, r->subjects, NULL)) && good;
         if (s->recipe ? r->subjects % 4 == 0 : true)
             good = restarts(r, s, argument) && good;
@@ -201,7 +221,7 @@ static void prove_recipes(run *r)
     for (uint32_t i = 0; i < recipe_count; i++) {
         subject *s = subject_of_recipe(&recipes[i]);
         if (chosen(r, s->name)) {
-            subject_run_oracle(s, r->oracle, "generic", SUBJECT_PROMPTS);
+            subject_run_oracle(s, r->quick ? r->candidate : r->oracle, "generic", r->quick ? 1 : SUBJECT_PROMPTS);
             prove(r, s, s->name);
         }
         subject_free(s);
@@ -221,7 +241,7 @@ static void prove_models(run *r)
         visit(AXIS_MAPPING, 0);
         prove(r, mapped, argument);
         subject *read = subject_of_file(r->models[i].name, r->models[i].path, BP_MAPPING_READ, PROMPT);
-        if (quick_hash(r, read) != mapped->hash) {
+        if (quick_hash(r, read, "auto") != mapped->hash) {
             printf("DIFFERENT %s: read, not mapped, it gives other bits\n", mapped->name);
             r->failed = true;
         }
@@ -245,7 +265,7 @@ static int print_hash(const run *r)
             s = subject_of_recipe(&recipes[i]);
     if (!s)
         die("no subject is named %s", r->hash);
-    printf("%016" PRIx64 "\n", quick_hash(r, s));
+    printf("%016" PRIx64 "\n", quick_hash(r, s, "auto"));
     subject_free(s);
     return 0;
 }
@@ -286,7 +306,7 @@ static int run_controls(run *r)
 
 static void usage(void)
 {
-    fprintf(stderr, "usage: proof PLUGIN [--full] [--only NAME] [--model NAME=PATH] [--models] [--write] [--hash NAME] [--oracle PLUGIN] "
+    fprintf(stderr, "usage: proof PLUGIN [--full] [--golden] [--only NAME] [--model NAME=PATH] [--models] [--write] [--hash NAME] [--oracle PLUGIN] "
                     "[--controls NET=MUTANT...]\n");
     exit(2);
 }
@@ -325,6 +345,8 @@ static void parse(run *r, int argc, char **argv)
         const char *value = i + 1 < argc ? argv[i + 1] : NULL;
         if (strcmp(argv[i], "--full") == 0) {
             r->full = true;
+        } else if (strcmp(argv[i], "--golden") == 0) {
+            r->quick = true;
         } else if (strcmp(argv[i], "--write") == 0) {
             r->write = true;
         } else if (strcmp(argv[i], "--models") == 0) {
@@ -341,6 +363,9 @@ static void parse(run *r, int argc, char **argv)
             add_model(r, argv[++i]);
         } else if (strcmp(argv[i], "--hash") == 0) {
             r->hash = argv[++i];
+        } else if (strcmp(argv[i], "--dump") == 0) {
+            r->dump = argv[++i];
+            r->quick = true;
         } else if (strcmp(argv[i], "--oracle") == 0) {
             oracle = argv[++i];
         } else {
@@ -367,7 +392,7 @@ int main(int argc, char **argv)
     if (r.write && !golden_write(r.golden))
         die("cannot write the golden hashes");
     golden_close(r.golden);
-    if (!r.write && !r.only) {
+    if (!r.write && !r.only && !r.quick) {
         if (r.model_count == 0)
             axes_want();
         else
