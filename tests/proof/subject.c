@@ -56,7 +56,7 @@ subject *subject_of_file(const char *name, const char *path, unsigned mapping_fl
     bp_error error = {0};
     subject *s = room(1, sizeof *s);
     snprintf(s->name, sizeof s->name, "%s", name);
-    const model_options options = {.mapping_flags = mapping_flags, .context = 512};
+    const model_options options = {.mapping_flags = mapping_flags, .context = 256};
     if (model_open(path, &options, &s->file, &error) != BP_OK)
         die("%s", error.message);
     s->program = *model_program(s->file);
