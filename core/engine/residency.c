@@ -328,7 +328,8 @@ bp_status models_unload(model_entry *m, bp_error *error)
 
 /* --- keeping -------------------------------------------------------------------------------------------------------------- */
 
-/* Lets go whose idle time is over; the next such moment, or a long time. */
+/* Lets go whose idle time is over; the next such moment, or a long time. Once something left, it is now: the lock was not held
+ * meanwhile, and what changed has not been looked at. */
 static uint64_t expire(bp_engine *engine)
 {
     uint64_t now = clock_now(), soonest = now + UINT64_C(3600000000000);
@@ -336,9 +337,11 @@ static uint64_t expire(bp_engine *engine)
         model_entry *m = &engine->models[i];
         if (!m->config.idle_ns || !may_leave(m))
             continue;
-        if (m->idle_at + m->config.idle_ns <= now)
+        if (m->idle_at + m->config.idle_ns <= now) {
             leave(m);
-        else if (m->idle_at + m->config.idle_ns < soonest)
+            return now;
+        }
+        if (m->idle_at + m->config.idle_ns < soonest)
             soonest = m->idle_at + m->config.idle_ns;
     }
     return soonest;
@@ -348,8 +351,11 @@ static void *keep(void *user)
 {
     bp_engine *engine = user;
     pthread_mutex_lock(&engine->lock);
-    while (!engine->stopping)
-        wait_until(engine, expire(engine));
+    while (!engine->stopping) {
+        uint64_t soonest = expire(engine);
+        if (soonest > clock_now())
+            wait_until(engine, soonest);
+    }
     pthread_mutex_unlock(&engine->lock);
     return NULL;
 }
