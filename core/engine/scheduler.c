@@ -1,23 +1,9 @@
-#include "engine/scheduler.h"
+#include "engine/scheduler_parts.h"
 
 #include "base/error.h"
-#include "engine/prefix.h"
 
 #include <stdlib.h>
 #include <string.h>
-
-struct scheduler {
-    scheduler_limits limits;
-    pages *pages;
-    prefix *prefix;
-    uint32_t *given_up; /* [page_count], zero but in make_room */
-    uint64_t next_number, preemptions, hit_tokens, drafted, accepted;
-    sequence **running; /* [max_sequences], most urgent first */
-    uint32_t running_count;
-    sequence *waiting;  /* most urgent first */
-    uint32_t waiting_count, reserved;
-    plan_entry *entries; /* [max_sequences] */
-};
 
 bp_status scheduler_new(const scheduler_limits *limits, scheduler **out, bp_error *error)
 {
@@ -124,15 +110,14 @@ bool scheduler_remove(scheduler *s, sequence *q)
 
 /* --- pages ------------------------------------------------------------------------------------------------------------ */
 
-static uint32_t pages_at_hand(const scheduler *s)
+uint32_t scheduler_pages_at_hand(const scheduler *s)
 {
     return pages_available(s->pages) + prefix_idle(s->prefix);
 }
 
-/* All or none, at the cost of what only the cache holds. */
-static bool take_pages(scheduler *s, uint32_t count, int32_t *out)
+bool scheduler_take_pages(scheduler *s, uint32_t count, int32_t *out)
 {
-    if (count > pages_at_hand(s))
+    if (count > scheduler_pages_at_hand(s))
         return false;
     while (pages_available(s->pages) < count)
         prefix_evict(s->prefix);
@@ -312,7 +297,7 @@ static void grow_running(scheduler *s)
         sequence *q = s->running[i];
         uint32_t needed = scheduler_pages_for(s, q->token_count); /* less than it has where it had guesses */
         uint32_t missing = needed > q->page_count ? needed - q->page_count : 0;
-        while (i < s->running_count && !take_pages(s, missing, q->pages + q->page_count))
+        while (i < s->running_count && !scheduler_take_pages(s, missing, q->pages + q->page_count))
             preempt_last(s);
         if (i < s->running_count)
             q->page_count += missing;
@@ -346,7 +331,7 @@ static void keep(scheduler *s, const sequence *q)
 /* Room for what `q` has not got yet, by preempting lower priorities if need be; nobody is preempted in vain. */
 static bool make_room(scheduler *s, const sequence *q)
 {
-    uint32_t running = s->running_count, available = pages_at_hand(s);
+    uint32_t running = s->running_count, available = scheduler_pages_at_hand(s);
     uint32_t needed = scheduler_pages_for(s, q->token_count) - q->page_count;
     bool room;
     while (!(room = has_room(s, running, available, needed)) && running > 0 && s->running[running - 1]->priority < q->priority)
@@ -374,7 +359,7 @@ static bool place(scheduler *s, sequence *q)
         return false;
     }
     uint32_t needed = scheduler_pages_for(s, q->token_count) - q->page_count;
-    take_pages(s, needed, q->pages + q->page_count);
+    scheduler_take_pages(s, needed, q->pages + q->page_count);
     q->page_count += needed;
     count_hit(s, q, 0);
     return true;
@@ -411,95 +396,13 @@ static void admit_waiting(scheduler *s, uint64_t now)
     }
 }
 
-static void put_entry(plan *out, sequence *q, uint32_t count)
-{
-    bool row = count == sequence_remaining(q);
-    out->entries[out->count++] = (plan_entry){.sequence = q, .start = q->computed, .count = count, .row = row, .token = -1,
-                                              .copy_from = q->copy_from,
-                                              .copy_to = q->copy_from < 0 ? -1 : q->pages[q->registered]};
-    out->token_count += count;
-    out->row_count += row;
-}
-
-/* Whether an entry of the plan completes the page that `q` needs next, which `q` then finds in the next plan. */
-static bool next_page_is_coming(const scheduler *s, const plan *p, const sequence *q)
-{
-    const uint32_t size = s->limits.page_tokens, start = q->registered * size;
-    if (!s->limits.share_prefixes || start + size >= q->token_count)
-        return false;
-    for (uint32_t i = 0; i < p->count; i++) {
-        const plan_entry *e = &p->entries[i];
-        const sequence *other = e->sequence;
-        bool alike = other->registered == q->registered && e->start + e->count >= start + size;
-        if (alike && q->registered)
-            alike = other->pages[q->registered - 1] == q->pages[q->registered - 1];
-        else if (alike)
-            alike = strcmp(other->salt ? other->salt : "", q->salt ? q->salt : "") == 0;
-        if (alike && memcmp(other->tokens + start, q->tokens + start, size * sizeof *q->tokens) == 0)
-            return true;
-    }
-    return false;
-}
-
-static void put_prompts(scheduler *s, plan *out)
-{
-    uint32_t most = s->limits.max_tokens;
-    for (uint32_t i = 0; i < out->count && s->limits.mixed_tokens; i++) {
-        const sequence *q = out->entries[i].sequence;
-        if (q->token_count > q->prompt_count && s->limits.mixed_tokens < most - out->token_count)
-            most = out->token_count + s->limits.mixed_tokens;
-    }
-    for (uint32_t i = 0; i < s->running_count && out->token_count < most; i++) {
-        uint32_t remaining = sequence_remaining(s->running[i]), left = most - out->token_count;
-        if (s->limits.whole_prompts ? remaining <= left : remaining > 1 && !next_page_is_coming(s, out, s->running[i]))
-            put_entry(out, s->running[i], remaining < left ? remaining : left);
-    }
-}
-
-/* How many tokens more the pages of `q` can hold, after one more page is taken if that leaves one for each who runs. */
-static uint32_t room_in_pages(scheduler *s, sequence *q, uint32_t wanted)
-{
-    if (scheduler_pages_for(s, q->token_count + wanted) > q->page_count && pages_at_hand(s) > s->running_count &&
-        take_pages(s, 1, q->pages + q->page_count))
-        q->page_count++;
-    uint32_t room = q->page_count * s->limits.page_tokens - q->token_count;
-    return room < wanted ? room : wanted;
-}
-
-static void put_guesses(scheduler *s, plan *out)
-{
-    uint32_t most = s->limits.max_drafts + 1 < s->limits.max_tokens ? s->limits.max_drafts + 1 : s->limits.max_tokens;
-    for (uint32_t i = 0; i < out->count && out->token_count < most; i++) {
-        plan_entry *e = &out->entries[i];
-        sequence *q = e->sequence;
-        uint32_t share = (most - out->token_count) / (out->count - i), left = q->token_limit - q->token_count;
-        if (e->count != 1 || !e->row || left < 2)
-            continue;
-        share = room_in_pages(s, q, share < left - 1 ? share : left - 1);
-        e->drafts = share ? draft_propose(&q->draft, q->tokens, q->token_count, share) : 0;
-        e->count += e->drafts;
-        out->token_count += e->drafts;
-        out->row_count += e->drafts;
-    }
-}
-
-static void compose(scheduler *s, plan *out)
-{
-    for (uint32_t i = 0; i < s->running_count && !s->limits.whole_prompts; i++)
-        if (sequence_remaining(s->running[i]) == 1)
-            put_entry(out, s->running[i], 1);
-    put_prompts(s, out);
-    if (s->limits.max_drafts)
-        put_guesses(s, out);
-}
-
 void scheduler_plan(scheduler *s, uint64_t now, plan *out)
 {
     *out = (plan){.entries = s->entries, .ended = scheduler_expire(s, now)};
     look_again(s);
     grow_running(s);
     admit_waiting(s, now);
-    compose(s, out);
+    scheduler_compose(s, out);
 }
 
 /* --- commit ----------------------------------------------------------------------------------------------------------- */
@@ -579,7 +482,7 @@ scheduler_counts scheduler_count(const scheduler *s)
 {
     uint32_t total = pages_total(s->pages);
     return (scheduler_counts){.running = s->running_count, .waiting = s->waiting_count,
-                              .pages_used = total - pages_at_hand(s), .pages_total = total,
+                              .pages_used = total - scheduler_pages_at_hand(s), .pages_total = total,
                               .pages_cached = prefix_idle(s->prefix), .preemptions = s->preemptions,
                               .hit_tokens = s->hit_tokens, .drafted = s->drafted, .accepted = s->accepted};
 }
