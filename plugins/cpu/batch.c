@@ -1,6 +1,7 @@
-/* A step's input: copied, so that the caller may reuse its arrays, and checked once more, so that no index of it can reach
- * outside our memory. */
+/* A step's input: checked, and copied, so that the caller may reuse its arrays. */
 #include "model.h"
+
+#include "batch_check.h"
 
 #include <stdlib.h>
 
@@ -32,61 +33,20 @@ void batch_free(batch *b)
     *b = (batch){0};
 }
 
-static bp_status check_sizes(const bp_model *model, const bp_batch *in, bp_error *error)
-{
-    const bp_limits *limits = &model->limits;
-    if (in->size < sizeof *in)
-        return fail(error, BP_EINVAL, "cpu: the batch is of an older or unknown form");
-    if (in->token_count < 1 || in->token_count > limits->max_tokens || in->seq_count < 1 ||
-        in->seq_count > limits->max_seqs || in->row_count > limits->max_rows) {
-        return fail(error, BP_ELIMIT,
-                    "cpu: a step of %u tokens, %u sequences and %u rows, where the limits are %u, %u and %u",
-                    in->token_count, in->seq_count, in->row_count, limits->max_tokens, limits->max_seqs, limits->max_rows);
-    }
-    if (!in->tokens || !in->positions || !in->first || (in->row_count && !in->rows)) {
-        return fail(error, BP_EINVAL, "cpu: the batch has an array missing");
-    }
-    if (model->cache_count && (!in->context || !in->pages))
-        return fail(error, BP_EINVAL, "cpu: the batch has no cache pages");
-    return BP_OK;
-}
-
-static bp_status copy_sequence(bp_model *model, const bp_batch *in, uint32_t seq, bp_error *error)
+static void copy_sequence(bp_model *model, const bp_batch *in, uint32_t seq)
 {
     batch *b = &model->batch;
-    int32_t from = in->first[seq], to = in->first[seq + 1];
-    if (from < 0 || to <= from || (uint32_t)to > in->token_count)
-        return fail(error, BP_EINVAL, "cpu: sequence %u has tokens %d to %d", seq, from, to);
-    for (int32_t t = from; t < to; t++) {
-        int32_t token = in->tokens[t], position = in->positions[t];
-        if (token < 0 || (size_t)token >= model->vocab_size)
-            return fail(error, BP_EINVAL, "cpu: token %d is not in the vocabulary", token);
-        if (position < 0 || (uint32_t)position >= model->limits.max_context ||
-            (t > from && position != in->positions[t - 1] + 1)) {
-            return fail(error, BP_EINVAL, "cpu: sequence %u has a token at position %d", seq, position);
-        }
-        b->token[t] = token;
-        b->position[t] = position;
+    b->first[seq] = in->first[seq];
+    for (int32_t t = in->first[seq]; t < in->first[seq + 1]; t++) {
+        b->token[t] = in->tokens[t];
+        b->position[t] = in->positions[t];
         b->seq_of[t] = (int32_t)seq;
     }
-    b->first[seq] = from;
     if (model->cache_count == 0)
-        return BP_OK;
-    int32_t context = in->context[seq];
-    if (context != b->position[to - 1] + 1)
-        return fail(error, BP_EINVAL, "cpu: sequence %u ends at %d, not at its context %d", seq, b->position[to - 1],
-                    context);
-    size_t pages = divide_up((size_t)context, model->limits.page_tokens);
-    if (pages > in->page_stride)
-        return fail(error, BP_EINVAL, "cpu: sequence %u needs %zu pages and has %u", seq, pages, in->page_stride);
-    for (size_t i = 0; i < pages; i++) {
-        int32_t page = in->pages[(size_t)seq * in->page_stride + i];
-        if (page < 0 || (uint32_t)page >= model->limits.page_count)
-            return fail(error, BP_EINVAL, "cpu: page %d does not exist", page);
-        b->pages[seq * model->max_pages + i] = page;
-    }
-    b->context[seq] = context;
-    return BP_OK;
+        return;
+    size_t pages = divide_up((size_t)in->context[seq], model->limits.page_tokens);
+    memcpy(b->pages + seq * model->max_pages, in->pages + (size_t)seq * in->page_stride, pages * sizeof *b->pages);
+    b->context[seq] = in->context[seq];
 }
 
 bp_status model_submit(bp_model *model, const bp_batch *input, bp_error *error)
@@ -95,23 +55,15 @@ bp_status model_submit(bp_model *model, const bp_batch *input, bp_error *error)
         return fail(error, BP_EINVAL, "cpu: submit needs a model and a batch");
     batch *b = &model->batch;
     model->submitted = false;
-    bp_status status = check_sizes(model, input, error);
+    const batch_rules rules = {
+        .backend = "cpu", .limits = &model->limits, .vocab_size = model->vocab_size, .caches = model->cache_count > 0};
+    bp_status status = check_batch(&rules, input, error);
     if (status != BP_OK)
         return status;
-    if (input->first[0] != 0 || (uint32_t)input->first[input->seq_count] != input->token_count) {
-        return fail(error, BP_EINVAL, "cpu: the sequences do not cover the tokens of the batch");
-    }
-    for (uint32_t seq = 0; seq < input->seq_count; seq++) {
-        status = copy_sequence(model, input, seq, error);
-        if (status != BP_OK)
-            return status;
-    }
-    for (uint32_t i = 0; i < input->row_count; i++) {
-        int32_t row = input->rows[i];
-        if (row < 0 || (uint32_t)row >= input->token_count)
-            return fail(error, BP_EINVAL, "cpu: row %d is not in the batch", row);
-        b->row[i] = row;
-    }
+    for (uint32_t seq = 0; seq < input->seq_count; seq++)
+        copy_sequence(model, input, seq);
+    if (input->row_count > 0)
+        memcpy(b->row, input->rows, input->row_count * sizeof *b->row);
     b->first[input->seq_count] = (int32_t)input->token_count;
     b->seqs = input->seq_count;
     b->tokens = input->token_count;

@@ -1,6 +1,6 @@
 /* From a program to a model: tables of our own, a step an op, memory for all of it, and packed weights.
  *
- * The program is checked first (validate.c), so its numbers and shapes are trusted here; sizes are not, and go through
+ * The program is checked first (plugins/common), so its numbers and shapes are trusted here; sizes are not, and go through
  * size_add and size_multiply. Uses of weights and values come from the ops that read them: a weight is packed if a product
  * reads it, kept in place if EMBED does, widened if it is a vector; a value is stored as floats, BF16, blocks, or several of them. */
 #include "compile.h"
@@ -236,9 +236,9 @@ bp_status model_compile(bp_device *device, const bp_program *program, const bp_l
 {
     if (!device || !out)
         return fail(error, BP_EINVAL, "cpu: compile needs a device and a place for the model");
-    bp_status status = validate_program(program, error);
+    bp_status status = validate_program("cpu", program, error);
     if (status == BP_OK)
-        status = validate_limits(program, limits, error);
+        status = validate_limits("cpu", program, limits, error);
     if (status != BP_OK)
         return status;
     bp_model *model = calloc(1, sizeof *model);

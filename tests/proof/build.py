@@ -1,6 +1,7 @@
 """How the build makes the CPU plugin: the commands of its units, and linking other objects as it does."""
 
 import json
+import os
 import shlex
 import subprocess
 import sys
@@ -11,13 +12,13 @@ CPU = ROOT / "plugins" / "cpu"
 
 
 def plugin_units(build):
-    """Of every source of the plugin, by its path in plugins/cpu: the compiler's command, and the object it makes."""
+    """Of every source of the plugin, by its path from plugins/cpu: the compiler's command, and the object it makes."""
     units = {}
     for entry in json.loads((build / "compile_commands.json").read_text()):
         path = Path(entry["file"])
-        if CPU in path.parents and "cpu_objects" in entry["command"]:
+        if "cpu_objects.dir" in entry["command"] or "backend_common.dir" in entry["command"]:
             words = shlex.split(entry["command"])
-            units[str(path.relative_to(CPU))] = (words, Path(entry["directory"]) / words[words.index("-o") + 1])
+            units[os.path.relpath(path, CPU)] = (words, Path(entry["directory"]) / words[words.index("-o") + 1])
     if not units:
         sys.exit("the build has no commands for plugins/cpu")
     return units

@@ -71,11 +71,12 @@ def test_plugins_see_the_sdk_alone():
     wrong, seen = [], 0
     for path in tracked("plugins/*.c", "plugins/*.h", "frontends/*.c", "frontends/*.h", "docs/example/*.c"):
         parts = path.relative_to(ROOT).parts
-        # Frontends share these, which are linked into each that needs them.
-        own = [ROOT / parts[0] / parts[1], ROOT / "frontends" / "common", ROOT / "frontends" / "openai"]
+        # Plugins share these, which are linked into each that needs them.
+        shared = ["plugins/common"] if parts[0] == "plugins" else ["frontends/common", "frontends/openai"]
+        own = [ROOT / parts[0] / parts[1], *(ROOT / folder for folder in shared)]
         for number, name, system in includes(path):
             seen += 1
-            candidates = [(base / name).resolve() for base in (path.parent, own[0], own[0].parent)]
+            candidates = [(base / name).resolve() for base in (path.parent, own[0], own[0].parent, own[1])]
             file = next((candidate for candidate in candidates if candidate.is_file()), None)
             if not system and not (file and any(file.is_relative_to(folder) for folder in own)):
                 wrong.append(f"{path}:{number}: includes {name}, which is not the plugin's own")

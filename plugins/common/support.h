@@ -1,6 +1,6 @@
 /* Small things every file of the backend uses: errors as one sentence, and checked arithmetic on sizes. */
-#ifndef CPU_SUPPORT_H
-#define CPU_SUPPORT_H
+#ifndef PLUGINS_SUPPORT_H
+#define PLUGINS_SUPPORT_H
 
 #include <backplane/backend.h>
 

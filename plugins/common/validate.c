@@ -5,13 +5,36 @@
  * of the type's block; head sizes are multiples of 16; the last op, and only that, yields the result. */
 #include "validate.h"
 
-#include "weights.h"
+#include "support.h"
 
 #include <stdlib.h>
 
-enum { MAX_COUNT = 1 << 20, MAX_WIDTH = 1 << 24, MAX_HEAD_DIM = 1024, MAX_HEADS = 1 << 14 };
+enum {
+    MAX_COUNT = 1 << 20,
+    MAX_WIDTH = 1 << 24,
+    MAX_HEAD_DIM = 1024,
+    MAX_HEADS = 1 << 14,
+    HEAD_UNIT = 16,
+    KV_BLOCK = 32,
+    CHUNK = 256
+};
+
+static const dtype_facts dtypes[] = {
+#define DTYPE_ROW(name, number, elements, bytes) {number, #name, elements, bytes},
+    BP_DTYPES(DTYPE_ROW)
+#undef DTYPE_ROW
+};
+
+const dtype_facts *dtype_of(uint32_t dtype)
+{
+    for (size_t i = 0; i < sizeof dtypes / sizeof *dtypes; i++)
+        if (dtypes[i].dtype == dtype)
+            return &dtypes[i];
+    return NULL;
+}
 
 typedef struct checker {
+    const char *backend;
     const bp_program *program;
     const bp_op *op; /* the op being checked */
     uint32_t index;
@@ -36,7 +59,8 @@ static bp_status wrong(const checker *c, bp_status code, const char *format, ...
     va_start(arguments, format);
     vsnprintf(text, sizeof text, format, arguments);
     va_end(arguments);
-    return fail(c->error, code, "cpu: op %u (%s, layer %d) %s", c->index, op_name(c->op->kind), c->op->layer, text);
+    return fail(c->error, code, "%s: op %u (%s, layer %d) %s", c->backend, c->index, op_name(c->op->kind), c->op->layer,
+                text);
 }
 
 #define CHECK(expression)                                                                                                  \
@@ -46,29 +70,30 @@ static bp_status wrong(const checker *c, bp_status code, const char *format, ...
             return check_status;                                                                                           \
     } while (0)
 
-static bp_status check_weight(const bp_program *program, uint32_t number, bp_error *error)
+static bp_status check_weight(const char *backend, const bp_program *program, uint32_t number, bp_error *error)
 {
     const bp_weight *w = &program->weights[number];
     const char *name = w->name ? w->name : "(unnamed)";
-    const weight_type *type = weight_type_of(w->dtype);
+    const dtype_facts *type = dtype_of(w->dtype);
     if (!type)
-        return fail(error, BP_EUNSUPPORTED, "cpu: weight %s has type %u, which this backend does not run", name, w->dtype);
+        return fail(error, BP_EUNSUPPORTED, "%s: weight %s has type %u, which this backend does not run", backend, name,
+                    w->dtype);
     if (w->rank < 1 || w->rank > 2)
-        return fail(error, BP_EINVAL, "cpu: weight %s has rank %u; 1 or 2 is expected", name, w->rank);
+        return fail(error, BP_EINVAL, "%s: weight %s has rank %u; 1 or 2 is expected", backend, name, w->rank);
     for (int i = 0; i < 4; i++) {
         int64_t limit = i < (int)w->rank ? INT32_MAX : 1;
         if (w->shape[i] < 1 || w->shape[i] > limit) {
-            return fail(error, BP_EINVAL, "cpu: weight %s has %lld elements in dimension %d", name, (long long)w->shape[i],
-                        i);
+            return fail(error, BP_EINVAL, "%s: weight %s has %lld elements in dimension %d", backend, name,
+                        (long long)w->shape[i], i);
         }
     }
     if ((uint64_t)w->shape[0] % type->block != 0) {
-        return fail(error, BP_EUNSUPPORTED, "cpu: weight %s has %lld columns, not a multiple of %s's block of %zu", name,
-                    (long long)w->shape[0], type->name, type->block);
+        return fail(error, BP_EUNSUPPORTED, "%s: weight %s has %lld columns, not a multiple of %s's block of %zu", backend,
+                    name, (long long)w->shape[0], type->name, type->block);
     }
-    size_t bytes = size_multiply(weight_row_bytes(type, (size_t)w->shape[0]), (size_t)w->shape[1]);
+    size_t bytes = size_multiply(dtype_row_bytes(type, (size_t)w->shape[0]), (size_t)w->shape[1]);
     if (!w->data || bytes == SIZE_MAX || w->bytes != bytes) {
-        return fail(error, BP_EINVAL, "cpu: weight %s holds %llu bytes where its shape and type need %zu", name,
+        return fail(error, BP_EINVAL, "%s: weight %s holds %llu bytes where its shape and type need %zu", backend, name,
                     (unsigned long long)w->bytes, bytes);
     }
     return BP_OK;
@@ -124,7 +149,7 @@ static bp_status check_matrix(const checker *c, int32_t number, bool required, u
                      w->name ? w->name : "(unnamed)", (unsigned long long)rows, (unsigned long long)columns,
                      (unsigned long long)(vector ? 1 : n), (unsigned long long)(vector ? n : k));
     }
-    if (vector && weight_type_of(w->dtype)->quantised) {
+    if (vector && dtype_of(w->dtype)->block > 1) {
         return wrong(c, BP_EUNSUPPORTED, "has a quantised vector, weight %s", w->name ? w->name : "(unnamed)");
     }
     return BP_OK;
@@ -358,51 +383,51 @@ static bp_status check_op(const checker *c)
     }
 }
 
-static bp_status check_tables(const bp_program *p, bp_error *error)
+static bp_status check_tables(const char *backend, const bp_program *p, bp_error *error)
 {
     if (p->op_count < 1 || p->op_count > MAX_COUNT || p->value_count < 1 || p->value_count > MAX_COUNT ||
         p->weight_count > MAX_COUNT || p->cache_count > MAX_COUNT) {
-        return fail(error, BP_EINVAL, "cpu: the program has %u ops, %u values, %u weights and %u caches", p->op_count,
-                    p->value_count, p->weight_count, p->cache_count);
+        return fail(error, BP_EINVAL, "%s: the program has %u ops, %u values, %u weights and %u caches", backend,
+                    p->op_count, p->value_count, p->weight_count, p->cache_count);
     }
     if (!p->ops || !p->values || (p->weight_count && !p->weights) || (p->cache_count && !p->caches)) {
-        return fail(error, BP_EINVAL, "cpu: the program has a table missing");
+        return fail(error, BP_EINVAL, "%s: the program has a table missing", backend);
     }
     if (p->vocab_size < 1 || p->vocab_size > INT32_MAX || p->output_width < 1 || p->output_width > MAX_WIDTH ||
         p->max_context < 1 || p->max_context > INT32_MAX) {
-        return fail(error, BP_EINVAL, "cpu: the program has a vocabulary of %u, %u outputs and a context of %u",
+        return fail(error, BP_EINVAL, "%s: the program has a vocabulary of %u, %u outputs and a context of %u", backend,
                     p->vocab_size, p->output_width, p->max_context);
     }
     for (uint32_t i = 0; i < p->value_count; i++) {
         if (p->values[i].width < 1 || p->values[i].width > MAX_WIDTH || p->values[i].rows > BP_ROWS_OUTPUTS) {
-            return fail(error, BP_EINVAL, "cpu: value %u has %u columns and rows of kind %u", i, p->values[i].width,
+            return fail(error, BP_EINVAL, "%s: value %u has %u columns and rows of kind %u", backend, i, p->values[i].width,
                         p->values[i].rows);
         }
     }
     for (uint32_t i = 0; i < p->cache_count; i++) {
         const bp_cache *cache = &p->caches[i];
         if (cache->kv_heads < 1 || cache->kv_heads > MAX_HEADS || cache->head_dim < 1 || cache->head_dim > MAX_HEAD_DIM) {
-            return fail(error, BP_EINVAL, "cpu: cache %u has %u heads of %u", i, cache->kv_heads, cache->head_dim);
+            return fail(error, BP_EINVAL, "%s: cache %u has %u heads of %u", backend, i, cache->kv_heads, cache->head_dim);
         }
-        if (cache->head_dim % TILE_COLUMNS != 0) {
-            return fail(error, BP_EUNSUPPORTED, "cpu: cache %u has heads of %u, not a multiple of %d", i, cache->head_dim,
-                        TILE_COLUMNS);
+        if (cache->head_dim % HEAD_UNIT != 0) {
+            return fail(error, BP_EUNSUPPORTED, "%s: cache %u has heads of %u, not a multiple of %d", backend, i,
+                        cache->head_dim, HEAD_UNIT);
         }
     }
     for (uint32_t i = 0; i < p->weight_count; i++)
-        CHECK(check_weight(p, i, error));
+        CHECK(check_weight(backend, p, i, error));
     return BP_OK;
 }
 
-bp_status validate_program(const bp_program *program, bp_error *error)
+bp_status validate_program(const char *backend, const bp_program *program, bp_error *error)
 {
     if (!program || program->size < sizeof *program)
-        return fail(error, BP_EINVAL, "cpu: the program is of an older or unknown form");
-    CHECK(check_tables(program, error));
+        return fail(error, BP_EINVAL, "%s: the program is of an older or unknown form", backend);
+    CHECK(check_tables(backend, program, error));
     uint8_t *written = calloc(program->value_count, 1);
     if (!written)
-        return fail(error, BP_ENOMEM, "cpu: no memory to check the program");
-    checker c = {.program = program, .written = written, .error = error};
+        return fail(error, BP_ENOMEM, "%s: no memory to check the program", backend);
+    checker c = {.backend = backend, .program = program, .written = written, .error = error};
     bp_status status = BP_OK;
     for (; c.index < program->op_count && status == BP_OK; c.index++) {
         c.op = &program->ops[c.index];
@@ -410,41 +435,43 @@ bp_status validate_program(const bp_program *program, bp_error *error)
     }
     unsigned last = program->ops[program->op_count - 1].kind;
     if (status == BP_OK && last != BP_OP_LOGITS && last != BP_OP_POOL) {
-        status = fail(error, BP_EINVAL, "cpu: the last op is %s, which yields no result", op_name(last));
+        status = fail(error, BP_EINVAL, "%s: the last op is %s, which yields no result", backend, op_name(last));
     }
     free(written);
     return status;
 }
 
-bp_status validate_limits(const bp_program *program, const bp_limits *limits, bp_error *error)
+bp_status validate_limits(const char *backend, const bp_program *program, const bp_limits *limits, bp_error *error)
 {
     if (!limits || limits->size < sizeof *limits)
-        return fail(error, BP_EINVAL, "cpu: the limits are of an older or unknown form");
+        return fail(error, BP_EINVAL, "%s: the limits are of an older or unknown form", backend);
     if (limits->max_tokens < 1 || limits->max_tokens > MAX_COUNT || limits->max_seqs < 1 ||
         limits->max_seqs > limits->max_tokens || limits->max_rows > limits->max_tokens) {
-        return fail(error, BP_EINVAL, "cpu: limits of %u tokens, %u sequences and %u rows a step", limits->max_tokens,
-                    limits->max_seqs, limits->max_rows);
+        return fail(error, BP_EINVAL, "%s: limits of %u tokens, %u sequences and %u rows a step", backend,
+                    limits->max_tokens, limits->max_seqs, limits->max_rows);
     }
     if (limits->max_context < 1 || limits->max_context > program->max_context) {
-        return fail(error, BP_EINVAL, "cpu: a context of %u where the model has %u", limits->max_context,
+        return fail(error, BP_EINVAL, "%s: a context of %u where the model has %u", backend, limits->max_context,
                     program->max_context);
     }
     if (limits->kv_dtype > BP_KV_Q8_0)
-        return fail(error, BP_EUNSUPPORTED, "cpu: cache type %u is not one of F16, F32, BF16 and Q8_0", limits->kv_dtype);
+        return fail(error, BP_EUNSUPPORTED, "%s: cache type %u is not one of F16, F32, BF16 and Q8_0", backend,
+                    limits->kv_dtype);
     for (uint32_t i = 0; limits->kv_dtype == BP_KV_Q8_0 && i < program->cache_count; i++) {
-        if (program->caches[i].head_dim % QUANT_BLOCK != 0) {
-            return fail(error, BP_EUNSUPPORTED,
-                        "cpu: a cache in q8_0 needs heads of a multiple of 32 elements, and cache %u has %u; use kv_type: f16", i,
-                        program->caches[i].head_dim);
+        if (program->caches[i].head_dim % KV_BLOCK != 0) {
+            return fail(
+                error, BP_EUNSUPPORTED,
+                "%s: a cache in q8_0 needs heads of a multiple of 32 elements, and cache %u has %u; use kv_type: f16",
+                backend, i, program->caches[i].head_dim);
         }
     }
     if (program->cache_count == 0)
         return BP_OK;
     uint32_t page = limits->page_tokens;
-    if (page < 16 || page > CHUNK_TOKENS || page % 16 != 0 || CHUNK_TOKENS % page != 0) {
-        return fail(error, BP_EINVAL, "cpu: pages of %u tokens; 16, 32, 64, 128 or 256 are possible", page);
+    if (page < 16 || page > CHUNK || page % 16 != 0 || CHUNK % page != 0) {
+        return fail(error, BP_EINVAL, "%s: pages of %u tokens; 16, 32, 64, 128 or 256 are possible", backend, page);
     }
     if (limits->page_count < 1 || limits->page_count > INT32_MAX)
-        return fail(error, BP_EINVAL, "cpu: %u cache pages", limits->page_count);
+        return fail(error, BP_EINVAL, "%s: %u cache pages", backend, limits->page_count);
     return BP_OK;
 }
