@@ -22,16 +22,32 @@ static void describe(const tokenizer *t, int32_t token, float logprob, bp_token_
     *out = (bp_token_logprob){.token = token, .logprob = logprob, .bytes = piece.bytes, .byte_count = piece.length};
 }
 
-static bp_status stage(answer *a, const sampler_choice *choice, bp_error *error)
+/* Returns how many there are in `out`, which has room for as many as the stream's slots. */
+static uint32_t describe_tops(const answer *a, const sampler_choice *choice, bp_token_logprob *out)
 {
-    stream_slot *slot = stream_stage(a->events);
+    uint32_t count = choice->top_count < a->events->tops ? choice->top_count : a->events->tops;
+    for (uint32_t i = 0; i < count; i++)
+        describe(a->tokenizer, choice->top_tokens[i], choice->top_logprobs[i], &out[i]);
+    return count;
+}
+
+static bp_status stage_token(answer *a, const sampler_choice *choice, stream_slot **out, bp_error *error)
+{
+    stream_slot *slot = *out = stream_stage(a->events);
     if (!slot)
         return error_set(error, BP_ELIMIT, "the reader of this answer is %u events behind and has lost it",
                          a->events->capacity);
     describe(a->tokenizer, choice->token, choice->logprob, &slot->chosen);
-    slot->top_count = choice->top_count < a->events->tops ? choice->top_count : a->events->tops;
-    for (uint32_t i = 0; i < slot->top_count; i++)
-        describe(a->tokenizer, choice->top_tokens[i], choice->top_logprobs[i], &slot->top[i]);
+    slot->top_count = describe_tops(a, choice, slot->top);
+    return BP_OK;
+}
+
+static bp_status stage(answer *a, const sampler_choice *choice, bp_error *error)
+{
+    stream_slot *slot;
+    bp_status status = stage_token(a, choice, &slot, error);
+    if (status != BP_OK)
+        return status;
     if (!detokenizer_push(&a->characters, a->tokenizer, choice->token, &a->text))
         return error_set(error, BP_ENOMEM, "no memory for the answer's text");
     slot->text_end = a->start + a->text.size;
@@ -85,6 +101,24 @@ bp_status answer_push(answer *a, const sampler_choice *choice, bool *stopped, bp
     return status;
 }
 
+bp_status answer_show_prompt(answer *a, uint32_t position, const sampler_choice *choice, bp_error *error)
+{
+    stream_slot *slot;
+    bp_status status = stage_token(a, choice, &slot, error);
+    if (status != BP_OK)
+        return status;
+    slot->kind = BP_EVENT_PROMPT;
+    slot->position = position;
+    stream_publish(a->events, "", 0);
+    return BP_OK;
+}
+
+void answer_note_end(answer *a, const sampler_choice *choice)
+{
+    describe(a->tokenizer, choice->token, choice->logprob, &a->end);
+    a->end_tops = describe_tops(a, choice, a->events->last_top);
+}
+
 /* The text that is left once the answer takes no more tokens. */
 static bp_status finish(answer *a, bp_error *error)
 {
@@ -108,6 +142,9 @@ void answer_end(answer *a, const bp_event *last)
         if (finish(a, &event.error) != BP_OK)
             event.kind = BP_EVENT_ERROR;
         event.stop_index = a->stop_index;
+        event.chosen = a->end;
+        event.top = a->end_tops ? a->events->last_top : NULL;
+        event.top_count = a->end_tops;
     }
     stream_unstage(a->events);
     if (event.kind == BP_EVENT_DONE)

@@ -34,6 +34,8 @@ typedef struct answer {
     buffer text;
     uint64_t start;
     uint32_t stop_index; /* 1 + the string's, once one was found */
+    bp_token_logprob end; /* the token that ended it, once there is one; its alternatives are in events->last_top */
+    uint32_t end_tops;
 } answer;
 
 /* The stop strings are handed over. */
@@ -43,6 +45,10 @@ void answer_clear(answer *a);
 /* Stages one token and publishes what became certain. *stopped: a stop string is complete, and the answer takes no more
  * tokens. Errors: BP_ELIMIT, the reader is too slow; BP_ENOMEM. */
 bp_status answer_push(answer *a, const sampler_choice *choice, bool *stopped, bp_error *error);
+/* A token of the prompt, before all of the answer; its log-probabilities where `position` is not 0. Errors as answer_push. */
+bp_status answer_show_prompt(answer *a, uint32_t position, const sampler_choice *choice, bp_error *error);
+/* The token that ends the answer and is no part of it: DONE will name it. */
+void answer_note_end(answer *a, const sampler_choice *choice);
 /* Ends the stream. DONE: everything held is certain now, an incomplete character becomes U+FFFD. ERROR: what is held is
  * dropped. */
 void answer_end(answer *a, const bp_event *last);

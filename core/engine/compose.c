@@ -6,18 +6,21 @@
 static void put_entry(plan *out, sequence *q, uint32_t count)
 {
     bool row = count == sequence_remaining(q);
+    uint32_t first = sequence_first_row(q), end = q->computed + count, before = first > q->computed ? first : q->computed;
+    uint32_t rows = end > before ? end - before : 0;
     out->entries[out->count++] = (plan_entry){.sequence = q, .start = q->computed, .count = count, .row = row, .token = -1,
+                                              .scores = rows - row,
                                               .copy_from = q->copy_from,
                                               .copy_to = q->copy_from < 0 ? -1 : q->pages[q->registered]};
     out->token_count += count;
-    out->row_count += row;
+    out->row_count += rows;
 }
 
 /* Whether an entry of the plan completes the page that `q` needs next, which `q` then finds in the next plan. */
 static bool next_page_is_coming(const scheduler *s, const plan *p, const sequence *q)
 {
     const uint32_t size = s->limits.page_tokens, start = q->registered * size;
-    if (!s->limits.share_prefixes || start + size >= q->token_count)
+    if (!s->limits.share_prefixes || start + size > sequence_first_row(q))
         return false;
     for (uint32_t i = 0; i < p->count; i++) {
         const plan_entry *e = &p->entries[i];
@@ -33,6 +36,16 @@ static bool next_page_is_coming(const scheduler *s, const plan *p, const sequenc
     return false;
 }
 
+/* How many of the next tokens of `q` fit the rest of a step that has room for `left`. */
+static uint32_t fitting(const scheduler *s, const plan *p, const sequence *q, uint32_t left)
+{
+    uint32_t remaining = sequence_remaining(q), first = sequence_first_row(q);
+    uint32_t most = s->limits.max_rows - p->row_count;
+    most += first > q->computed ? first - q->computed : 0;
+    left = left < remaining ? left : remaining;
+    return left < most ? left : most;
+}
+
 static void put_prompts(scheduler *s, plan *out)
 {
     uint32_t most = s->limits.max_tokens;
@@ -42,9 +55,10 @@ static void put_prompts(scheduler *s, plan *out)
             most = out->token_count + s->limits.mixed_tokens;
     }
     for (uint32_t i = 0; i < s->running_count && out->token_count < most; i++) {
-        uint32_t remaining = sequence_remaining(s->running[i]), left = most - out->token_count;
-        if (s->limits.whole_prompts ? remaining <= left : remaining > 1 && !next_page_is_coming(s, out, s->running[i]))
-            put_entry(out, s->running[i], remaining < left ? remaining : left);
+        sequence *q = s->running[i];
+        uint32_t remaining = sequence_remaining(q), count = fitting(s, out, q, most - out->token_count);
+        if (s->limits.whole_prompts ? count == remaining : remaining > 1 && count && !next_page_is_coming(s, out, q))
+            put_entry(out, q, count);
     }
 }
 

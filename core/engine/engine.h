@@ -50,6 +50,8 @@ typedef struct engine_model {
 } engine_model;
 
 enum { ENGINE_MAX_BATCH = 32, ENGINE_STEP_TOKENS = 512, ENGINE_MIXED_STEP_TOKENS = 64, ENGINE_PAGE_TOKENS = 32, ENGINE_KV_CONTEXTS = 4 };
+/* A step has at least as many rows, however few sequences: a prompt that is scored moves by as many. */
+enum { ENGINE_SCORE_ROWS = 32 };
 
 /* `budget`: bytes that all loaded models together may hold; 0 is no limit. */
 bp_status engine_new(const engine_backend *backends, uint32_t backend_count, const engine_model *models, uint32_t model_count,

@@ -103,7 +103,9 @@ static bp_status plan_limits(loaded *l, bp_error *error)
         context = (uint32_t)(count * page < context ? count * page : context);
     l->context = context;
     l->mixed_step_tokens = or_default(c->mixed_step_tokens, ENGINE_MIXED_STEP_TOKENS);
-    uint32_t rows = c->drafts < batch ? batch : c->drafts < step ? c->drafts + 1 : step;
+    uint32_t rows = batch < ENGINE_SCORE_ROWS ? ENGINE_SCORE_ROWS : batch;
+    rows = c->drafts < rows ? rows : c->drafts < step ? c->drafts + 1 : step;
+    rows = rows < step ? rows : step;
     l->limits = (bp_limits){.size = sizeof l->limits, .max_tokens = step, .max_seqs = batch, .max_rows = rows,
                             .page_tokens = page, .page_count = (uint32_t)count, .max_context = context,
                             .kv_dtype = c->kv_dtype};

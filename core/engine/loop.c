@@ -138,7 +138,7 @@ static void run_step(loop *l, lane *m)
         fail_lane(m, &why);
     } else {
         for (uint32_t i = 0; i < m->plan.count; i++)
-            if (m->plan.entries[i].row && !m->plan.entries[i].failed && !m->loaded->embedder)
+            if (m->plan.entries[i].row && !m->plan.entries[i].failed && request_of(m->plan.entries[i].sequence)->answer_limit)
                 m->completion_tokens += 1 + m->plan.entries[i].accepted;
         end_requests(m, scheduler_commit(m->scheduler, &m->plan));
     }
@@ -298,6 +298,7 @@ bp_status loop_add(loop *l, const loaded *model, lane **out, bp_error *error)
                                                          .queue_limit = model->config->queue_limit,
                                                          .mixed_tokens = model->mixed_step_tokens,
                                                          .max_drafts = model->config->drafts,
+                                                         .max_rows = limits->max_rows,
                                                          .share_prefixes = !model->config->no_prefix_cache && !model->embedder,
                                                          .whole_prompts = model->embedder,
                                                          .copy_pages = model->backend->info.caps & BP_CAP_COPY},

@@ -234,6 +234,12 @@ static bp_status copy_tokens(const loaded *l, const bp_request *request, token_l
     return BP_OK;
 }
 
+/* Tokens of an answer that there must be room for. */
+static uint64_t least_answer(const loaded *l, const bp_request *request)
+{
+    return !l->embedder && !(request->flags & BP_REQUEST_NO_ANSWER);
+}
+
 bp_status prompt_encode(const loaded *l, const bp_request *request, token_list *out, bp_error *error)
 {
     switch (request->input) {
@@ -241,7 +247,7 @@ bp_status prompt_encode(const loaded *l, const bp_request *request, token_list *
     case BP_INPUT_TEXT: return encode_text(l, request, out, error);
     case BP_INPUT_TOKENS:
         /* Before the copy: a list that cannot fit is not worth its memory. */
-        if (request->token_count + !l->embedder > l->context && !(request->flags & BP_REQUEST_TRUNCATE))
+        if (request->token_count + least_answer(l, request) > l->context && !(request->flags & BP_REQUEST_TRUNCATE))
             return error_set(error, BP_ELIMIT,
                              "the prompt has %llu tokens and the context of model \"%s\" is %u: it must be shorter",
                              (unsigned long long)request->token_count, l->config->name, l->context);

@@ -2,6 +2,7 @@
 
 #include "base/checked.h"
 #include "base/error.h"
+#include "engine/score.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -9,7 +10,7 @@
 enum { MAX_STOP_TOKENS = 1024 };
 #define ALL_FLAGS                                                                                                       \
     (BP_REQUEST_PARSE_SPECIAL | BP_REQUEST_NO_BOS | BP_REQUEST_IGNORE_EOS | BP_REQUEST_EMIT_SPECIAL | BP_REQUEST_CONTINUE | \
-     BP_REQUEST_TRUNCATE)
+     BP_REQUEST_TRUNCATE | BP_REQUEST_PROMPT_LOGPROBS | BP_REQUEST_NO_ANSWER)
 
 bp_status request_check(const bp_request *request, bp_error *error)
 {
@@ -28,7 +29,7 @@ bp_status request_check(const bp_request *request, bp_error *error)
     if (request->stop_token_count > MAX_STOP_TOKENS || (request->stop_token_count && !request->stop_tokens))
         return error_set(error, BP_EINVAL, "%u stop tokens; at most %d are possible", request->stop_token_count,
                          MAX_STOP_TOKENS);
-    return BP_OK;
+    return score_check(request, error);
 }
 
 /* --- making one ----------------------------------------------------------------------------------------------------------- */
@@ -53,16 +54,18 @@ static bp_status copy_stop_tokens(bp_stream *r, const loaded *l, const bp_reques
 static bp_status size_sequence(bp_stream *r, const loaded *l, const bp_request *request, const token_list *prompt,
                                bp_error *error)
 {
+    bool answers = !l->embedder && !(request->flags & BP_REQUEST_NO_ANSWER);
     if (prompt->count == 0)
         return error_set(error, BP_EINVAL, "the prompt is empty");
-    if (prompt->count + !l->embedder > l->context)
+    if (prompt->count + answers > l->context)
         return error_set(error, BP_ELIMIT, "the prompt has %zu tokens and the context of model \"%s\" is %u: it must be shorter",
                          prompt->count, l->config->name, l->context);
     sequence *q = &r->sequence;
     q->prompt_count = q->token_count = (uint32_t)prompt->count;
     uint32_t room = l->context - q->prompt_count;
-    r->answer_limit = l->embedder ? 0 : request->max_tokens && request->max_tokens < room ? request->max_tokens : room;
+    r->answer_limit = !answers ? 0 : request->max_tokens && request->max_tokens < room ? request->max_tokens : room;
     q->token_limit = q->prompt_count + r->answer_limit;
+    q->scores = request->flags & BP_REQUEST_PROMPT_LOGPROBS;
     /* For the whole answer at once, so that the loop never allocates for a token: pages never touched cost nothing. */
     q->tokens = malloc(q->token_limit * sizeof *q->tokens);
     q->pages = malloc((q->token_limit / l->limits.page_tokens + 1) * sizeof *q->pages);
@@ -102,6 +105,8 @@ static bp_status build_vector(bp_stream *r, const loaded *l, bp_error *error)
 static bp_status build_events(bp_stream *r, const bp_request *request, bp_error *error)
 {
     uint32_t events = r->answer_limit < STREAM_EVENTS - 2 ? r->answer_limit + 2 : STREAM_EVENTS;
+    if (r->sequence.scores)
+        events += r->sequence.prompt_count; /* they come many a step: no reader is to lose its answer over them */
     int32_t tops = request->sampling.logprobs;
     tops = tops < 0 ? 0 : tops > BP_MAX_LOGPROBS ? BP_MAX_LOGPROBS : tops;
     stop *stops = NULL;
@@ -192,6 +197,7 @@ void request_announce(bp_stream *r)
     slot->kind = BP_EVENT_START;
     slot->prompt_tokens = r->sequence.prompt_count;
     stream_publish(&r->events, "", 0);
+    score_begin(r);
 }
 
 static bool ends_answer(const bp_stream *r, int32_t token)
@@ -208,12 +214,18 @@ bool request_accept(bp_stream *r, const float *logits, uint32_t position, uint64
     choice.token = -1;
     bp_error why = {0};
     bool stopped = false;
+    if (r->answer_limit == 0) {
+        r->first_token_at = now;
+        finish(r, BP_FINISH_LENGTH);
+        return false;
+    }
     bp_status status = sampler_choose(r->sampler, logits, position, &choice, &why);
     if (status == BP_OK) {
         r->generated++;
         if (!r->first_token_at)
             r->first_token_at = now;
         if (ends_answer(r, choice.token)) {
+            answer_note_end(&r->answer, &choice);
             finish(r, BP_FINISH_STOP);
             return false;
         }

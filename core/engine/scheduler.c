@@ -15,6 +15,8 @@ bp_status scheduler_new(const scheduler_limits *limits, scheduler **out, bp_erro
     s->limits = *limits;
     if (s->limits.max_sequences > s->limits.max_tokens)
         s->limits.max_sequences = s->limits.max_tokens; /* C2 */
+    uint32_t rows = s->limits.max_drafts < s->limits.max_sequences ? s->limits.max_sequences : s->limits.max_drafts + 1;
+    s->limits.max_rows = s->limits.max_rows < rows ? rows : s->limits.max_rows;
     bp_status status = pages_new(limits->page_count, &s->pages, error);
     if (status == BP_OK)
         status = prefix_new(s->pages, limits->page_tokens, &s->prefix, error);
@@ -89,6 +91,7 @@ bp_status scheduler_add(scheduler *s, sequence *q, bp_error *error)
     q->computed = q->page_count = q->registered = q->cached = 0;
     q->copy_from = -1;
     q->draft = (draft){0};
+    q->scored = 0;
     q->cause = SEQUENCE_CAUSE_NONE;
     insert_waiting(s, q);
     return BP_OK;
@@ -157,14 +160,14 @@ static void share_next_page(scheduler *s, sequence *q, int32_t page)
     q->pages[q->registered++] = page;
 }
 
-/* Takes the whole pages that are known of what `q` has to compute, but for its last token. */
+/* Takes the whole pages that are known of what `q` has to compute, but for tokens whose rows it wants. */
 static void adopt_pages(scheduler *s, sequence *q)
 {
     const uint32_t size = s->limits.page_tokens;
     int32_t page;
     if (!s->limits.share_prefixes || q->computed / size != q->registered)
         return;
-    while ((q->registered + 1) * size < q->token_count && (page = find_next_page(s, q)) != PREFIX_NONE) {
+    while ((q->registered + 1) * size <= sequence_first_row(q) && (page = find_next_page(s, q)) != PREFIX_NONE) {
         drop_copy(s, q);
         share_next_page(s, q, page);
         q->computed = q->registered * size;
@@ -174,11 +177,11 @@ static void adopt_pages(scheduler *s, sequence *q)
 /* Plans to copy the page that agrees with the next tokens of `q` longest. */
 static void adopt_beginning(scheduler *s, sequence *q)
 {
-    uint32_t start = q->registered * s->limits.page_tokens, agree;
-    if (!s->limits.share_prefixes || !s->limits.copy_pages || start + 1 == q->token_count)
+    uint32_t start = q->registered * s->limits.page_tokens, end = sequence_first_row(q), agree;
+    if (!s->limits.share_prefixes || !s->limits.copy_pages || start >= end)
         return;
     int32_t page = prefix_find_longest(s->prefix, q->salt, q->registered ? q->pages[q->registered - 1] : PREFIX_ROOT,
-                                       q->tokens + start, q->token_count - 1 - start, &agree);
+                                       q->tokens + start, end - start, &agree);
     if (page == PREFIX_NONE)
         return;
     prefix_hold(s->prefix, page);
@@ -414,6 +417,8 @@ static void take_result(scheduler *s, const plan_entry *e)
     drop_copy(s, q);
     q->computed += e->count - e->drafts + e->accepted;
     register_pages(s, q);
+    q->scored = q->computed > q->scored ? q->computed : q->scored;
+    q->scores = q->scores && q->scored < q->prompt_count;
     if (e->drafts)
         draft_note(&q->draft, e->drafts, e->accepted);
     s->drafted += e->drafts;

@@ -12,14 +12,17 @@
  * Between them sequences may be added, and removed while they wait; a plan never names a waiting sequence.
  *
  * Prefixes. Who is admitted, and who is in the middle of its prompt, takes the pages that the prefix cache (prefix.h) has of
- * its next tokens instead of computing them; at admission also the beginning of a page, which it copies. At least the last
- * token is computed, for its row. Of several prompts that begin alike the most urgent one computes; the others leave a step
+ * its next tokens instead of computing them; at admission also the beginning of a page, which it copies. Tokens
+ * whose rows are wanted are computed: the last one, and all of a prompt that is scored. Of several prompts that begin alike the most urgent one computes; the others leave a step
  * out where an entry of the same plan completes the page they need next, and find it in the next plan. Whoever completes a
  * page that is registered already takes that one and gives its own back. Pages that only the cache holds are as good as
  * free: the oldest are evicted before anyone is preempted or waits.
  *
  * Guesses (draft.h). A plan with guesses has at most 1 + max_drafts tokens in all: one sequence alone gets as many, several
  *   fewer each, and a step that is busy with others or with prompts none. They never cost anybody a page or a place.
+ *
+ * Scores. Of a prompt that is scored each token's row is wanted, and a step has few rows: such a prompt moves by as many
+ *   tokens as the others leave rows.
  *
  * Invariants:
  *   C1  Sequences run and wait in order of urgency: priority, then arrival. Nobody is admitted before a more urgent one.
@@ -44,7 +47,8 @@
 typedef struct scheduler_limits {
     uint32_t max_sequences, max_tokens; /* of one step */
     uint32_t mixed_tokens;              /* of prompts, in a step with answers; 0: no such limit */
-    uint32_t max_drafts;                /* guesses; a step then has up to max(max_sequences, 1 + max_drafts) rows */
+    uint32_t max_drafts;                /* guesses */
+    uint32_t max_rows;                  /* of one step; max(max_sequences, 1 + max_drafts) where it says less */
     uint32_t page_tokens, page_count;
     uint32_t queue_limit;               /* sequences beyond max_sequences that may be here at once */
     bool share_prefixes;                /* keep a prefix cache */
@@ -56,6 +60,7 @@ typedef struct plan_entry {
     sequence *sequence;
     uint32_t start, count; /* tokens start … start + count - 1 */
     uint32_t drafts;       /* the last so many of them are guesses; only with `row` */
+    uint32_t scores;       /* so many of them want output for the prompt's sake: the last ones, or those before the row */
     bool row;              /* the last of them wants output, and so do the `drafts` before it */
     int32_t copy_from, copy_to; /* pages: what is to be copied before the step; -1 is nothing */
     /* Filled before commit: */

@@ -16,6 +16,8 @@
  *   S5  A sequence that is preempted computes its sampled tokens again as if they were prompt, or finds them in the prefix
  *       cache. Nothing else of the request changes: sampler, text and events stand outside.
  *   S6  Pages 0 … registered - 1 are registered and shared; it writes to later ones only. registered * page_tokens <= computed.
+ *   S7  Who wants the rows of its whole prompt (`scores`) gets each once, in order: tokens 0 … scored - 1 had theirs, and none
+ *       behind them is found in the prefix cache instead of computed.
  *
  * The scheduler changes everything here but `cancelled`, which any thread may set. */
 #ifndef BACKPLANE_ENGINE_SEQUENCE_H
@@ -52,6 +54,8 @@ struct sequence {
     uint32_t page_count, registered;
     int32_t copy_from;    /* before its first step: the page whose K and V pages[registered] begins with; -1 is none */
     draft draft;
+    bool scores;          /* wants the rows of all tokens of its prompt; false again once it has them */
+    uint32_t scored;
     const char *salt;     /* prefixes are shared under one salt only; NULL is the empty one; the owner's */
 
     sequence *next;       /* of the waiting, or of a list of ended sequences */
@@ -66,6 +70,12 @@ static inline bool sequence_before(const sequence *a, const sequence *b)
 static inline uint32_t sequence_remaining(const sequence *q)
 {
     return q->token_count - q->computed;
+}
+
+/* The first token whose row is still wanted; so are those of all behind it. */
+static inline uint32_t sequence_first_row(const sequence *q)
+{
+    return q->scores && q->scored < q->token_count - 1 ? q->scored : q->token_count - 1;
 }
 
 #endif

@@ -3,6 +3,7 @@
 #include "base/error.h"
 #include "base/log.h"
 #include "engine/embed.h"
+#include "engine/score.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -47,6 +48,12 @@ static uint32_t pages_for(const loaded *l, uint32_t tokens)
     return (tokens + l->limits.page_tokens - 1) / l->limits.page_tokens;
 }
 
+/* Of an entry; its last tokens want them. */
+static uint32_t rows_of(const plan_entry *e)
+{
+    return e->scores + (e->row ? e->drafts + 1 : 0);
+}
+
 static bp_batch build_batch(step *s, const plan_entry *entries, uint32_t count)
 {
     bp_batch b = {.size = sizeof b, .seq_count = count, .tokens = s->tokens, .positions = s->positions, .first = s->first,
@@ -69,7 +76,7 @@ static bp_batch build_batch(step *s, const plan_entry *entries, uint32_t count)
             s->tokens[b.token_count] = q->tokens[e->start + t];
             s->positions[b.token_count++] = (int32_t)(e->start + t);
         }
-        for (uint32_t row = e->row ? e->drafts + 1 : 0; row > 0; row--)
+        for (uint32_t row = rows_of(e); row > 0; row--)
             s->rows[b.row_count++] = (int32_t)(b.token_count - row);
     }
     s->first[count] = (int32_t)b.token_count;
@@ -100,6 +107,14 @@ static bp_status run_batch(step *s, const bp_batch *batch, bp_error *error)
     return status;
 }
 
+/* What the entry's first rows say of the tokens of its prompt that stand behind theirs. */
+static void score_entry(const step *s, plan_entry *e, const float *row)
+{
+    uint32_t end = e->start + e->count - (e->row ? 1 : 0);
+    for (uint32_t i = end - e->scores; i < end && !e->over; i++, row += s->loaded->output_width)
+        e->over = !score_token(request_of(e->sequence), row, i + 1);
+}
+
 /* Samples from the entry's rows in turn, for as long as the guess behind each is what was sampled from it. */
 static void accept_entry(step *s, plan_entry *e, const float *row, uint64_t now)
 {
@@ -118,15 +133,17 @@ static void accept_rows(step *s, plan_entry *entries, uint32_t count)
     uint64_t now = clock_now();
     const float *row = s->output;
     for (uint32_t i = 0; i < count; i++) {
-        if (!entries[i].row)
-            continue;
-        if (s->loaded->embedder) {
-            embed_give(request_of(entries[i].sequence), row, now);
-            entries[i].over = true;
+        plan_entry *e = &entries[i];
+        const float *last = row + (size_t)e->scores * s->loaded->output_width;
+        if (s->loaded->embedder && e->row) {
+            embed_give(request_of(e->sequence), row, now);
+            e->over = true;
         } else {
-            accept_entry(s, &entries[i], row, now);
+            score_entry(s, e, row);
+            if (e->row && !e->over)
+                accept_entry(s, e, last, now);
         }
-        row += (size_t)(entries[i].drafts + 1) * s->loaded->output_width;
+        row += (size_t)rows_of(e) * s->loaded->output_width;
     }
 }
 

@@ -3,7 +3,8 @@
  * Invariants:
  *   - The buffers hold any plan within the model's limits; a step allocates nothing.
  *   - Every token, position and page that goes to the backend is within the limits it was compiled for.
- *   - Each entry leaves with exactly one of: failed and over, over, its token, or (no row) nothing. */
+ *   - Each entry leaves with exactly one of: failed and over, over, its token, or (no row) nothing.
+ *   - An entry's rows, those that score its prompt first, are those of its last tokens. */
 #ifndef BACKPLANE_ENGINE_STEP_H
 #define BACKPLANE_ENGINE_STEP_H
 

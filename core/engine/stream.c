@@ -20,13 +20,14 @@ bp_status stream_init(stream *s, uint32_t events, uint32_t tops, bp_error *error
     pthread_condattr_destroy(&attributes);
     s->slots = calloc(s->capacity, sizeof *s->slots);
     if (tops)
-        s->all_tops = calloc((size_t)s->capacity * tops, sizeof *s->all_tops);
+        s->all_tops = calloc(((size_t)s->capacity + 1) * tops, sizeof *s->all_tops);
     if (!s->slots || (tops && !s->all_tops)) {
         stream_clear(s);
         return error_set(error, BP_ENOMEM, "no memory for a stream of %u events", events);
     }
     for (uint32_t i = 0; tops && i < s->capacity; i++)
         s->slots[i].top = s->all_tops + (size_t)i * tops;
+    s->last_top = tops ? s->all_tops + (size_t)s->capacity * tops : NULL;
     return BP_OK;
 }
 
@@ -55,7 +56,7 @@ stream_slot *stream_stage(stream *s)
     if (slot) {
         slot->kind = BP_EVENT_TOKEN;
         slot->chosen = (bp_token_logprob){0};
-        slot->top_count = slot->text_bytes = slot->prompt_tokens = 0;
+        slot->top_count = slot->text_bytes = slot->prompt_tokens = slot->position = 0;
         slot->text_end = slot->certain_at = 0;
         slot->vector = NULL;
         slot->vector_width = 0;
@@ -157,7 +158,8 @@ static void give_slot(stream *s, bp_event *out)
                       .top_count = slot->top_count,
                       .usage.prompt_tokens = slot->prompt_tokens,
                       .embedding = slot->vector,
-                      .embedding_width = slot->vector_width};
+                      .embedding_width = slot->vector_width,
+                      .position = slot->position};
 }
 
 bp_status stream_next(stream *s, uint64_t timeout_ns, bp_event *out, bp_error *error)

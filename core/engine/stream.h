@@ -24,7 +24,8 @@
 enum { STREAM_EVENTS = 512, STREAM_INLINE_TEXT = 48 };
 
 typedef struct stream_slot {
-    uint32_t kind, prompt_tokens;  /* START, TOKEN, EMBEDDING */
+    uint32_t kind, prompt_tokens;  /* START, PROMPT, TOKEN, EMBEDDING */
+    uint32_t position;             /* PROMPT */
     bp_token_logprob chosen;
     bp_token_logprob *top;         /* [stream.tops] */
     uint32_t top_count, text_bytes;
@@ -39,7 +40,7 @@ typedef struct stream {
     pthread_mutex_t lock;
     pthread_cond_t arrived;
     stream_slot *slots;    /* [capacity] */
-    bp_token_logprob *all_tops;
+    bp_token_logprob *all_tops, *last_top; /* last_top: [tops] for the last event, the writer's own until then */
     uint32_t capacity, tops;
     uint64_t read, published, staged;
     bool given;            /* slots[read] is the reader's */

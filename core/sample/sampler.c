@@ -210,3 +210,13 @@ bp_status sampler_choose(sampler *s, const float *logits, uint64_t position, sam
         logprobs_fill(&own, out->token, (uint32_t)s->logprobs, out);
     return BP_OK;
 }
+
+bp_status sampler_score(sampler *s, const float *logits, int32_t token, sampler_choice *out, bp_error *error)
+{
+    *out = (sampler_choice){.token = token};
+    row own;
+    bp_status status = row_open(&own, logits, s->vocab_size, NULL, &s->tools, error);
+    if (status == BP_OK)
+        logprobs_fill(&own, token, s->logprobs > 0 ? (uint32_t)s->logprobs : 0, out);
+    return status;
+}

@@ -37,6 +37,10 @@ typedef struct sampler_choice {
  * zeroed. */
 bp_status sampler_choose(sampler *s, const float *logits, uint64_t position, sampler_choice *out, bp_error *error);
 
+/* What the row says of a token that is known already: its log-probability and the highest. Errors as sampler_choose. The sampler
+ * was made with logprobs. */
+bp_status sampler_score(sampler *s, const float *logits, int32_t token, sampler_choice *out, bp_error *error);
+
 void sampling_defaults(bp_sampling *out);
 
 #endif

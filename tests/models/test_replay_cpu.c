@@ -1,5 +1,5 @@
 /* engine on the CPU backend: a request that is preempted before any step, that shares a prefix of any length, or whose tokens
- * were guessed, gets the answer and the log-probabilities that it gets alone, to the bit. */
+ * were guessed, gets the answer and the log-probabilities that it gets alone, its prompt's included, to the bit. */
 #include "base/arena.h"
 #include "base/log.h"
 #include "host/options.h"
@@ -85,7 +85,7 @@ static void ask_plainly(rig *g, const bp_request *request, replay_answer *out)
     replay_close(&p);
 }
 
-static void preemption_at_any_step_changes_no_bit(void **state)
+static void preempt(rig *g, uint32_t flags)
 {
     static const replay_case cases[] = {
         {.name = "no cache", .chunk = 9, .pages = PAGES, .urgent = 20},
@@ -96,12 +96,50 @@ static void preemption_at_any_step_changes_no_bit(void **state)
         {.name = "guesses, pages found", .chunk = 16, .drafts = 7, .pages = 3 * PAGES, .share_prefixes = true,
          .copy_pages = true, .urgent = 20, .finds_its_pages = true},
     };
-    rig *g = *state;
     replay_answer expected;
-    ask_plainly(g, &g->request, &expected);
+    bp_request request = g->request;
+    request.flags |= flags;
+    ask_plainly(g, &request, &expected);
     assert_int_equal(expected.count, ANSWER);
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++)
-        replay_preempt_everywhere(g->file, &g->backend, &cases[i], g->request, &expected);
+        replay_preempt_everywhere(g->file, &g->backend, &cases[i], request, &expected);
+}
+
+static void preemption_at_any_step_changes_no_bit(void **state)
+{
+    preempt(*state, 0);
+}
+
+static void preemption_at_any_step_changes_no_bit_of_a_score(void **state)
+{
+    preempt(*state, BP_REQUEST_PROMPT_LOGPROBS);
+}
+
+/* What stands at each place of a prompt has the log-probability, and the alternatives, that it has when it is drawn there. */
+static void a_score_is_what_the_same_token_has_when_it_is_drawn(void **state)
+{
+    rig *g = *state;
+    bp_request r = g->request;
+    replay_answer drawn, scored;
+    int32_t tokens[PROMPT + ANSWER];
+    ask_plainly(g, &r, &drawn);
+    memcpy(tokens, g->tokens, sizeof g->tokens);
+    memcpy(tokens + PROMPT, drawn.tokens, ANSWER * sizeof *tokens);
+    for (uint32_t chunk = 1; chunk <= 64; chunk *= 2) {
+        const replay_case c = {.name = "scored", .chunk = chunk, .rows = chunk / 2, .pages = PAGES, .urgent = 1};
+        replay p;
+        r.tokens = tokens;
+        r.token_count = PROMPT + ANSWER;
+        r.flags = BP_REQUEST_PROMPT_LOGPROBS | BP_REQUEST_NO_ANSWER;
+        replay_open(&p, g->file, &g->backend, &c);
+        replay_ask(&p, &c, &r, REPLAY_UNDISTURBED, &scored);
+        replay_close(&p);
+        assert_int_equal(scored.count, 0);
+        assert_int_equal(scored.usage.completion_tokens, 0);
+        assert_int_equal(scored.finish, BP_FINISH_LENGTH);
+        assert_int_equal(scored.prompt_tokens, PROMPT + ANSWER);
+        assert_memory_equal(scored.scores + PROMPT, drawn.logprobs, ANSWER * sizeof *drawn.logprobs);
+    }
 }
 
 /* A prompt that begins like another for any number of tokens, and the whole of it. */
@@ -137,6 +175,8 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(preemption_at_any_step_changes_no_bit),
+        cmocka_unit_test(preemption_at_any_step_changes_no_bit_of_a_score),
+        cmocka_unit_test(a_score_is_what_the_same_token_has_when_it_is_drawn),
         cmocka_unit_test(prefixes_of_any_length_change_no_bit),
     };
     return cmocka_run_group_tests(tests, open_rig, close_rig);

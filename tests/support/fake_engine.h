@@ -489,7 +489,9 @@ typedef struct fake_answer {
     bp_status status;     /* of submit, or of the stream's error */
     char message[508];
     const char *broken;   /* what the stream did that engine.h forbids; NULL */
-    uint32_t kind, finish, stop_index, token_count;
+    uint32_t kind, finish, stop_index, token_count, prompt_count; /* prompt_count: of PROMPT events */
+    bp_token_logprob end; /* DONE's token, without its bytes */
+    float scores[FAKE_MAX_ANSWER];
     int32_t tokens[FAKE_MAX_ANSWER];
     char text[FAKE_MAX_TEXT];
     size_t text_bytes;
@@ -517,6 +519,17 @@ static inline void fake_note_token(fake_answer *a, const bp_event *e)
     }
 }
 
+static inline void fake_note_prompt(fake_answer *a, const bp_event *e)
+{
+    uint32_t n = a->prompt_count++;
+    fake_note(a, n < FAKE_MAX_ANSWER && n == e->position, "a token of the prompt out of order");
+    fake_note(a, n ? a->kind == BP_EVENT_PROMPT : a->kind == BP_EVENT_START, "a token of the prompt at the wrong time");
+    fake_note(a, e->top_count == 0 || e->chosen.logprob <= e->top[0].logprob, "a log-probability above the highest");
+    fake_note(a, e->text_bytes == 0 && e->chosen.bytes, "a token of the prompt with text, or without bytes");
+    if (n < FAKE_MAX_ANSWER)
+        a->scores[n] = e->chosen.logprob;
+}
+
 /* One more event; false once the stream has ended. */
 static inline bool fake_next(const bp_engine_api *api, bp_stream *r, fake_answer *a)
 {
@@ -537,14 +550,17 @@ static inline bool fake_next(const bp_engine_api *api, bp_stream *r, fake_answer
     if (e.kind == BP_EVENT_START)
         fake_note(a, a->kind == 0 && e.usage.prompt_tokens, "a second START, or one without its usage");
     if (e.kind == BP_EVENT_TOKEN) {
-        fake_note(a, a->kind == BP_EVENT_START || a->kind == BP_EVENT_TOKEN, "a TOKEN before START");
+        fake_note(a, a->kind == BP_EVENT_START || a->kind == BP_EVENT_PROMPT || a->kind == BP_EVENT_TOKEN, "a TOKEN before START");
         fake_note_token(a, &e);
     }
+    if (e.kind == BP_EVENT_PROMPT)
+        fake_note_prompt(a, &e);
     a->kind = e.kind;
     if (e.kind != BP_EVENT_DONE && e.kind != BP_EVENT_ERROR)
         return true;
     a->finish = e.finish;
     a->stop_index = e.stop_index;
+    a->end = (bp_token_logprob){.token = e.chosen.token, .logprob = e.chosen.logprob, .byte_count = e.chosen.byte_count};
     a->usage = e.usage;
     if (e.kind == BP_EVENT_ERROR) {
         a->status = e.error.code;

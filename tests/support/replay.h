@@ -21,6 +21,7 @@ typedef struct replay_case {
     const char *name;
     uint32_t chunk;        /* tokens of one step */
     uint32_t drafts;
+    uint32_t rows;         /* of one step; 0: as few as there can be */
     uint32_t pages;        /* of 16 tokens */
     bool share_prefixes, copy_pages;
     uint32_t urgent;       /* tokens of the urgent prompt */
@@ -30,7 +31,9 @@ typedef struct replay_case {
 typedef struct replay_answer {
     int32_t tokens[REPLAY_TOKENS];
     uint32_t logprobs[REPLAY_TOKENS]; /* bits */
-    uint64_t tops;                    /* a hash of all others */
+    uint64_t tops;                    /* a hash of all others, and of the prompt's own */
+    uint32_t scores[REPLAY_TOKENS];   /* bits of the prompt's */
+    uint32_t prompt_tokens;           /* that came with their log-probabilities */
     char text[REPLAY_TEXT];
     uint32_t count, text_bytes, finish;
     bp_usage usage;
@@ -62,6 +65,7 @@ static void replay_open(replay *p, const char *file, const engine_backend *backe
     replay_check(loaded_open(&p->model, backend, &p->loaded, &error), &error);
     replay_check(loaded_compile(p->loaded, &error), &error);
     const scheduler_limits limits = {.max_sequences = 1, .max_tokens = c->chunk, .max_drafts = c->drafts, .page_tokens = 16,
+                                     .max_rows = c->rows,
                                      .page_count = c->pages, .queue_limit = 4, .share_prefixes = c->share_prefixes,
                                      .copy_pages = c->copy_pages};
     replay_check(scheduler_new(&limits, &p->scheduler, &error), &error);
@@ -115,6 +119,13 @@ static void replay_step(replay *p)
     replay_end(p, scheduler_commit(p->scheduler, &p->plan));
 }
 
+static void replay_mix(replay_answer *a, const bp_token_logprob *t)
+{
+    uint32_t bits;
+    memcpy(&bits, &t->logprob, sizeof bits);
+    a->tops = (a->tops ^ bits ^ (uint64_t)(uint32_t)t->token << 32) * 0x9e3779b97f4a7c15u;
+}
+
 static void replay_note(replay_answer *a, const bp_event *e)
 {
     assert_int_not_equal(e->kind, BP_EVENT_ERROR);
@@ -126,11 +137,15 @@ static void replay_note(replay_answer *a, const bp_event *e)
         memcpy(&a->logprobs[a->count], &e->chosen.logprob, sizeof e->chosen.logprob);
         a->tokens[a->count++] = e->chosen.token;
     }
-    for (uint32_t i = 0; i < e->top_count; i++) {
-        uint32_t bits;
-        memcpy(&bits, &e->top[i].logprob, sizeof bits);
-        a->tops = (a->tops ^ bits ^ (uint64_t)(uint32_t)e->top[i].token << 32) * 0x9e3779b97f4a7c15u;
+    if (e->kind == BP_EVENT_PROMPT) {
+        assert_int_equal(e->position, a->prompt_tokens);
+        memcpy(&a->scores[a->prompt_tokens++], &e->chosen.logprob, sizeof e->chosen.logprob);
+        assert_int_equal(a->count, 0);
+        assert_true(e->position > 0 || (e->chosen.logprob == 0 && e->top_count == 0));
+        replay_mix(a, &e->chosen);
     }
+    for (uint32_t i = 0; i < e->top_count; i++)
+        replay_mix(a, &e->top[i]);
     if (e->kind == BP_EVENT_DONE) {
         a->finish = e->finish;
         a->usage = e->usage;
@@ -181,6 +196,7 @@ static void replay_expect_same(const replay_answer *a, const replay_answer *b, c
 {
     if (a->count != b->count || memcmp(a->tokens, b->tokens, a->count * sizeof *a->tokens) != 0 ||
         memcmp(a->logprobs, b->logprobs, a->count * sizeof *a->logprobs) != 0 || a->tops != b->tops ||
+        a->prompt_tokens != b->prompt_tokens ||
         a->text_bytes != b->text_bytes || memcmp(a->text, b->text, a->text_bytes) != 0 || a->finish != b->finish ||
         a->usage.completion_tokens != b->usage.completion_tokens)
         fail_msg("%s, preempted at step %u: \"%s\" (%u tokens) is not \"%s\" (%u)", name, at, a->text, a->count, b->text,

@@ -1,5 +1,6 @@
 /* engine: a request that is preempted before any step of it gets the answer that it gets undisturbed, to the bit, whether it
- * finds its own pages again or has to compute them; device and file are played by the test. */
+ * finds its own pages again or has to compute them, and whether its prompt is scored or not; device and file are played by the
+ * test. */
 #include "support/fake_engine.h"
 
 #include <setjmp.h>
@@ -15,10 +16,10 @@ enum { PROMPT = 37, ANSWER = 45, PAGES = (PROMPT + ANSWER + 15) / 16 };
 static const replay_case cases[] = {
     {.name = "no cache", .chunk = 16, .pages = PAGES, .urgent = 20},
     {.name = "no cache, token by token", .chunk = 1, .pages = PAGES, .urgent = 20},
-    {.name = "pages found", .chunk = 7, .pages = 3 * PAGES, .share_prefixes = true, .urgent = 20, .finds_its_pages = true},
+    {.name = "pages found", .chunk = 7, .rows = 64, .pages = 3 * PAGES, .share_prefixes = true, .urgent = 20, .finds_its_pages = true},
     {.name = "pages found, token by token", .chunk = 1, .pages = 3 * PAGES, .share_prefixes = true, .copy_pages = true,
      .urgent = 20, .finds_its_pages = true},
-    {.name = "pages evicted", .chunk = 7, .pages = PAGES, .share_prefixes = true, .copy_pages = true, .urgent = PAGES * 16 - 1},
+    {.name = "pages evicted", .chunk = 7, .rows = 5, .pages = PAGES, .share_prefixes = true, .copy_pages = true, .urgent = PAGES * 16 - 1},
     {.name = "guesses, no cache", .chunk = 16, .drafts = 6, .pages = PAGES, .urgent = 20},
     {.name = "guesses, pages found", .chunk = 16, .drafts = 9, .pages = 3 * PAGES, .share_prefixes = true, .copy_pages = true,
      .urgent = 20, .finds_its_pages = true},
@@ -43,13 +44,13 @@ static bp_request make_request(int32_t *tokens, bp_logit_bias *bias)
     return r;
 }
 
-static void preemption_at_any_step_changes_nothing(void **state)
+static void preempt(uint32_t flags)
 {
-    (void)state;
     bp_device device;
     int32_t tokens[PROMPT];
     bp_logit_bias bias[2];
-    const bp_request request = make_request(tokens, bias);
+    bp_request request = make_request(tokens, bias);
+    request.flags |= flags;
     const replay_case plain = {.name = "plain", .chunk = 64, .pages = PAGES, .urgent = 1};
     replay_answer expected;
     replay p;
@@ -59,16 +60,30 @@ static void preemption_at_any_step_changes_nothing(void **state)
     replay_ask(&p, &plain, &request, REPLAY_UNDISTURBED, &expected);
     replay_close(&p);
     assert_int_equal(expected.count, ANSWER);
+    assert_int_equal(expected.prompt_tokens, flags ? PROMPT : 0);
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++)
         replay_preempt_everywhere("a", &backend, &cases[i], request, &expected);
     assert_int_equal(device.violations, 0);
     fake_device_close(&device);
 }
 
+static void preemption_at_any_step_changes_nothing(void **state)
+{
+    (void)state;
+    preempt(0);
+}
+
+static void preemption_at_any_step_changes_no_score(void **state)
+{
+    (void)state;
+    preempt(BP_REQUEST_PROMPT_LOGPROBS);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(preemption_at_any_step_changes_nothing),
+        cmocka_unit_test(preemption_at_any_step_changes_no_score),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -21,7 +21,8 @@ typedef struct happened {
     uint64_t steps, chunks, mixed, full_steps, admitted, waited_for_pages, waited_for_places, preempted, preempted_by_priority,
         preempted_in_prefill, recomputed, expired_waiting, expired_running, cancelled_waiting, cancelled_running, removed, failed,
         again, ended_early, ended_full, refused_queue, hits, hits_in_prefill, hits_of_preempted, copies, twins, merged, evicted,
-        shared, alike_under_other_salt, drafted, accepted, all_accepted, none_accepted, drafts_shared, ended_in_draft, held_back;
+        shared, alike_under_other_salt, drafted, accepted, all_accepted, none_accepted, drafts_shared, ended_in_draft, held_back,
+        scored, scored_cut, scored_after_preemption, scored_hits, rows_short;
 } happened;
 
 typedef struct request {
@@ -29,6 +30,8 @@ typedef struct request {
     int32_t tokens[MAX_LENGTH], pages[MAX_LENGTH];
     sequence_state before; /* of this plan */
     uint32_t computed_before, deepest, salt;
+    uint32_t given;        /* rows of its prompt, where it is scored */
+    bool scored;
     bool over;             /* by its own end or by a failure */
     bool failed;
 } request;
@@ -109,6 +112,9 @@ static void compute(trace *t, plan_entry *e)
         assert_int_equal(scheduler_page_references(t->scheduler, q->pages[i / size]), 1);
         *slot_of(t, q, i) = (slot){.token = q->tokens[i], .position = i, .salt = r->salt};
     }
+    request *scored = (request *)e->sequence;
+    for (uint32_t i = e->start + e->count - e->row - e->scores; e->scores && i < e->start + e->count - e->row; i++)
+        assert_int_equal(i, scored->given++); /* each once, in order */
     if (!e->row)
         return;
     uint64_t hash = 1;
@@ -176,7 +182,9 @@ static void check_pages(trace *t)
 static bool page_is_coming(const trace *t, const plan *p, const sequence *q)
 {
     uint32_t end = (q->registered + 1) * t->limits.page_tokens;
-    if (!t->limits.share_prefixes || end >= q->token_count)
+    const request *scored = (const request *)q;
+    if (!t->limits.share_prefixes || end >= q->token_count || (scored->scored && end > scored->given &&
+                                                                  scored->given + 1 < q->prompt_count))
         return false;
     for (uint32_t i = 0; i < p->count; i++) {
         const plan_entry *e = &p->entries[i];
@@ -186,6 +194,12 @@ static bool page_is_coming(const trace *t, const plan *p, const sequence *q)
             return true;
     }
     return false;
+}
+
+static uint32_t rows_of_step(const trace *t)
+{
+    uint32_t least = 1 + t->limits.max_drafts > places(t) ? 1 + t->limits.max_drafts : places(t);
+    return t->limits.max_rows > least ? t->limits.max_rows : least;
 }
 
 /* C2, C3, and that each entry goes on where its sequence is. */
@@ -213,7 +227,11 @@ static void check_entries(trace *t, const plan *p)
         for (uint32_t j = 0; j < i; j++)
             assert_ptr_not_equal(p->entries[j].sequence, q);
         tokens += e->count;
-        rows += e->row + e->drafts;
+        rows += e->scores + e->row + e->drafts;
+        assert_true(e->scores == 0 || (((const request *)q)->scored && e->scores + e->row <= e->count && e->drafts == 0));
+        t->seen->scored += e->scores > 0;
+        t->seen->scored_cut += e->scores > 0 && !e->row;
+        t->seen->scored_after_preemption += e->scores > 0 && q->preemptions > 0;
         drafts += e->drafts;
         drafters += e->drafts > 0;
         single += sequence_remaining(q) == 1;
@@ -225,7 +243,7 @@ static void check_entries(trace *t, const plan *p)
         t->seen->recomputed += e->count - e->drafts > 1 && e->start + e->count > q->prompt_count;
     }
     assert_true(drafts == 0 || tokens <= 1 + t->limits.max_drafts);
-    assert_true(rows <= (1 + t->limits.max_drafts > places(t) ? 1 + t->limits.max_drafts : places(t)));
+    assert_true(rows <= rows_of_step(t));
     bool mixed = answers && t->limits.mixed_tokens;
     assert_true(!mixed || of_prompts <= t->limits.mixed_tokens);
     t->seen->held_back += mixed && of_prompts == t->limits.mixed_tokens && tokens < t->limits.max_tokens;
@@ -250,7 +268,10 @@ static void check_entries(trace *t, const plan *p)
             t->seen->twins++;
         else
             assert_true(!gap || planned == 0);
-        gap = gap || (planned < sequence_remaining(q) && (planned || !page_is_coming(t, p, q)));
+        bool rows_short = rows == rows_of_step(t) && planned < sequence_remaining(q) &&
+                          q->computed + planned >= sequence_first_row(q);
+        t->seen->rows_short += rows_short;
+        gap = gap || (planned < sequence_remaining(q) && !rows_short && (planned || !page_is_coming(t, p, q)));
     }
     assert_int_equal(single, 0);
     assert_true(!gap || tokens == t->limits.max_tokens || (mixed && of_prompts == t->limits.mixed_tokens));
@@ -278,6 +299,11 @@ static void check_order(trace *t)
                 assert_true(sequence_before(b, &a->sequence));
                 t->seen->preempted_by_priority += t->requests[j].before == SEQUENCE_WAITING;
             }
+        }
+        const request *r = a;
+        if (r->scored && a->sequence.state == SEQUENCE_RUNNING && r->given + 1 < a->sequence.prompt_count) {
+            assert_true(a->sequence.computed <= r->given);
+            t->seen->scored_hits += came && a->sequence.computed > 0;
         }
         if (came) {
             t->seen->hits += a->sequence.computed > 0;
@@ -347,6 +373,7 @@ static void arrive(trace *t)
     q->token_limit = q->prompt_count + 1 + roll(t, room - q->prompt_count);
     q->priority = (int32_t)roll(t, 3) - 1;
     q->deadline = roll(t, 4) ? 0 : t->now + 1 + roll(t, 60);
+    r->scored = q->scores = roll(t, 3) == 0;
     r->salt = roll(t, 3);
     q->salt = (const char *const[]){NULL, "one", "another"}[r->salt];
     /* Often the beginning of an earlier conversation, and then something else. */
@@ -462,6 +489,9 @@ static void check_answers(trace *t)
             assert_int_equal(r->deepest, count);
         uint32_t got = r->deepest ? r->deepest : r->sequence.prompt_count;
         assert_true(got <= count);
+        if (r->scored && r->deepest)
+            assert_int_equal(r->given, r->sequence.prompt_count - 1);
+        assert_true(r->scored || r->given == 0);
         assert_memory_equal(r->tokens, alone, got * sizeof *alone);
     }
 }
@@ -477,6 +507,7 @@ static uint64_t run_trace(uint64_t seed, happened *seen)
                                    .queue_limit = roll(t, 12), .share_prefixes = roll(t, 4), .copy_pages = roll(t, 4)};
     t->limits.max_drafts = roll(t, 2) * roll(t, 8);
     t->limits.mixed_tokens = roll(t, 2) * roll(t, 8);
+    t->limits.max_rows = roll(t, 2) * roll(t, 16);
     t->limits.page_count = (8 + t->limits.page_tokens) / t->limits.page_tokens + roll(t, 24);
     t->target = 4 + roll(t, MAX_REQUESTS - 4);
     t->memory = malloc(t->limits.page_count * t->limits.page_tokens * sizeof *t->memory);
@@ -514,6 +545,7 @@ static void traces_keep_every_promise(void **state)
     SHOW(hits); SHOW(hits_in_prefill); SHOW(hits_of_preempted); SHOW(copies); SHOW(twins); SHOW(merged); SHOW(evicted);
     SHOW(shared); SHOW(alike_under_other_salt); SHOW(drafted); SHOW(accepted); SHOW(all_accepted); SHOW(none_accepted);
     SHOW(drafts_shared); SHOW(ended_in_draft); SHOW(held_back);
+    SHOW(scored); SHOW(scored_cut); SHOW(scored_after_preemption); SHOW(scored_hits); SHOW(rows_short);
 #undef SHOW
 }
 

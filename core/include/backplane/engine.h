@@ -57,7 +57,10 @@ enum {
     BP_REQUEST_IGNORE_EOS = 1 << 2,    /* end-of-text tokens do not end the answer */
     BP_REQUEST_EMIT_SPECIAL = 1 << 3,  /* special tokens appear in the text */
     BP_REQUEST_CONTINUE = 1 << 4,      /* INPUT_MESSAGES: continue the last assistant message, start no new one */
-    BP_REQUEST_TRUNCATE = 1 << 5       /* TASK_EMBED: of an input over the context its beginning; else it is refused */
+    BP_REQUEST_TRUNCATE = 1 << 5,      /* TASK_EMBED: of an input over the context its beginning; else it is refused */
+    BP_REQUEST_PROMPT_LOGPROBS = 1 << 6, /* PROMPT events before the answer; needs sampling.logprobs >= 0. The prompt is
+                                          * computed whole, whatever of it the prefix cache holds */
+    BP_REQUEST_NO_ANSWER = 1 << 7      /* the request is over, as one of full length, once its prompt is computed */
 };
 /* What is wanted: an answer, or one vector of the whole input. A model does one of them: bp_model_info.task. */
 enum { BP_TASK_GENERATE = 0, BP_TASK_EMBED = 1 };
@@ -96,7 +99,9 @@ typedef struct bp_token_logprob {
     uint32_t byte_count, reserved;
 } bp_token_logprob;
 
-enum { BP_EVENT_START = 1, BP_EVENT_TOKEN = 2, BP_EVENT_DONE = 3, BP_EVENT_ERROR = 4, BP_EVENT_EMBEDDING = 5 };
+enum {
+    BP_EVENT_START = 1, BP_EVENT_TOKEN = 2, BP_EVENT_DONE = 3, BP_EVENT_ERROR = 4, BP_EVENT_EMBEDDING = 5, BP_EVENT_PROMPT = 6
+};
 enum { BP_FINISH_STOP = 1, BP_FINISH_LENGTH = 2, BP_FINISH_CANCELLED = 3 };
 
 typedef struct bp_usage {
@@ -111,17 +116,22 @@ typedef struct bp_usage {
 /* Pointers stay valid until the next call of next() or release() on the stream. */
 typedef struct bp_event {
     uint32_t size;
-    uint32_t kind;    /* START: admitted, usage.prompt_tokens is known. TOKEN or EMBEDDING. DONE. ERROR. */
+    uint32_t kind;    /* START: admitted, usage.prompt_tokens is known. PROMPT, one for each of its tokens, where asked. TOKEN or
+                       * EMBEDDING. DONE. ERROR. */
     uint32_t finish;  /* DONE: BP_FINISH_… */
     uint32_t text_bytes;
     const char *text; /* TOKEN, DONE: text that became certain: whole UTF-8 characters, no part of a stop string */
-    bp_token_logprob chosen;       /* TOKEN: token always, logprob where asked */
-    const bp_token_logprob *top;   /* TOKEN: the highest, descending, ties to the lowest id */
+    /* TOKEN: the token always, its logprob where asked. PROMPT: the token that stands there, with the logprob it has behind
+     * those before it; the first has none. DONE by a token that ends text, or a stop token: that token as in TOKEN, with
+     * byte_count > 0; its bytes are no part of the text. */
+    bp_token_logprob chosen;
+    const bp_token_logprob *top;   /* beside each `chosen` with a logprob: the highest, descending, ties to the lowest id */
     uint32_t top_count, stop_index; /* DONE by a stop string: its index + 1, else 0 */
     bp_usage usage;                /* DONE, ERROR */
     bp_error error;                /* ERROR */
     const float *embedding;        /* EMBEDDING */
-    uint32_t embedding_width, unused;
+    uint32_t embedding_width;
+    uint32_t position;             /* PROMPT: of the token in the prompt, from 0 */
 } bp_event;
 
 enum { BP_MODEL_UNLOADED = 0, BP_MODEL_LOADING = 1, BP_MODEL_READY = 2, BP_MODEL_FAILED = 3 };
