@@ -18,6 +18,8 @@ typedef struct job {
     uint32_t count, started, ended;
     text answer;
     json_t *logprobs; /* NULL: not asked for */
+    json_t *prompt;   /* likewise, of the prompt's tokens */
+    json_t *echo;     /* the prompt's text; NULL: not asked for */
     json_t *data;     /* of embeddings: those that are there */
     uint64_t input_tokens;
     bool done;        /* `result` is a whole line */
@@ -36,7 +38,7 @@ bool job_parse(job *j, const char *line, size_t bytes, const bp_engine_api *api,
 bool job_answer(job *j, const bp_event *last);
 bool job_answer_embeddings(job *j);
 bool job_refuse(job *j, const refusal *why);
-/* Adds a token to `logprobs`, a vector to `data`. */
+/* Adds a token to `logprobs` or to `prompt`, a vector to `data`. */
 bool job_add_logprob(job *j, const bp_event *event);
 bool job_add_embedding(job *j, const bp_event *event);
 

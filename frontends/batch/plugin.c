@@ -135,7 +135,10 @@ static bp_status take_event(batch *b, job *j, const bp_event *event, bp_error *e
 {
     if (event->text_bytes && !text_append(&j->answer, event->text, event->text_bytes))
         return fail_memory(error);
-    if (event->kind == BP_EVENT_TOKEN && j->logprobs && !job_add_logprob(j, event))
+    /* Where the prompt's tokens are listed, so is the one that ends the answer: readers count from the end. */
+    bool ends = event->kind == BP_EVENT_DONE && j->prompt && event->chosen.byte_count > 0;
+    bool lists = event->kind == BP_EVENT_TOKEN || event->kind == BP_EVENT_PROMPT || ends;
+    if (lists && j->logprobs && !job_add_logprob(j, event))
         return fail_memory(error);
     if (event->kind == BP_EVENT_DONE && event->finish == BP_FINISH_CANCELLED)
         return fail(error, BP_ECANCELLED, "stopped before line %llu was answered", (unsigned long long)j->line);

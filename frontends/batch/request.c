@@ -1,6 +1,8 @@
 /* A line of the input as a request: {"custom_id", "body": {…}}, or the body alone. */
 #include "batch/job.h"
 
+#include "openai/answer.h"
+
 #include <stdlib.h>
 #include <string.h>
 
@@ -9,6 +11,8 @@ void job_clear(job *j)
     openai_request_clear(&j->body);
     json_decref(j->json);
     json_decref(j->logprobs);
+    json_decref(j->prompt);
+    json_decref(j->echo);
     json_decref(j->data);
     free(j->streams);
     text_free(&j->answer);
@@ -61,11 +65,23 @@ static bool check_single(const openai_request *r, refusal *why)
 {
     if (r->answers != 1)
         return refuse(why, "n", "invalid_value", "n is not 1: give the line several times");
+    if (r->candidates != 1)
+        return refuse(why, "best_of", "invalid_value", "best_of is not 1: give the line several times");
     if (r->stream)
         return refuse(why, "stream", "invalid_value", "stream is not false: results are whole lines");
     if (r->prompt_count > 1 && r->kind == OPENAI_TEXT)
         return refuse(why, "prompt", "invalid_value", "prompt is a list of prompts: give each its own line");
-    return !r->echo || refuse(why, "echo", "unsupported", "echo is not supported here");
+    return true;
+}
+
+static bool begin_echo(job *j, const bp_engine_api *api, bp_engine *engine, refusal *why)
+{
+    text prompt = {0};
+    if (openai_request_echo(&j->body, 0, api, engine, &prompt))
+        j->echo = openai_text(text_string(&prompt), prompt.size);
+    text_free(&prompt);
+    j->prompt = j->body.logprobs ? json_array() : NULL;
+    return (j->echo && (j->prompt || !j->body.logprobs)) || refuse_memory(why);
 }
 
 static bool parse_body(job *j, json_t *body, const bp_engine_api *api, bp_engine *engine, const char *model, refusal *why)
@@ -87,7 +103,7 @@ static bool parse_body(job *j, json_t *body, const bp_engine_api *api, bp_engine
     j->logprobs = j->body.logprobs ? json_array() : NULL;
     j->data = kind == OPENAI_EMBEDDING ? json_array() : NULL;
     bool enough = j->streams && (j->logprobs || !j->body.logprobs) && (j->data || kind != OPENAI_EMBEDDING);
-    return enough || refuse_memory(why);
+    return enough ? !j->body.echo || begin_echo(j, api, engine, why) : refuse_memory(why);
 }
 
 bool job_parse(job *j, const char *line, size_t bytes, const bp_engine_api *api, bp_engine *engine, const char *model,

@@ -9,7 +9,8 @@
 bool job_add_logprob(job *j, const bp_event *event)
 {
     int32_t top = j->body.request.sampling.logprobs;
-    return json_array_append_new(j->logprobs, openai_token(event, top > 0 ? (uint32_t)top : 0)) == 0;
+    json_t *list = event->kind == BP_EVENT_PROMPT ? j->prompt : j->logprobs;
+    return json_array_append_new(list, openai_token(event, top > 0 ? (uint32_t)top : 0)) == 0;
 }
 
 bool job_add_embedding(job *j, const bp_event *event)
@@ -31,7 +32,12 @@ static bool put_line(job *j, const char *key, json_t *value)
 static json_t *choice_of(job *j, const bp_event *last)
 {
     json_t *content = openai_text(text_string(&j->answer), j->answer.size);
-    json_t *logprobs = j->logprobs ? openai_logprobs(j->body.kind, j->logprobs, 0) : json_null();
+    if (j->echo && content) {
+        json_t *both = json_sprintf("%s%s", json_string_value(j->echo), json_string_value(content));
+        json_decref(content);
+        content = both;
+    }
+    json_t *logprobs = j->logprobs ? openai_logprobs(j->body.kind, j->prompt, j->logprobs, openai_length(j->echo)) : json_null();
     const char *reason = openai_finish_reason(last->finish);
     if (j->body.kind == OPENAI_CHAT)
         return json_pack("{si s{ss so} so ss}", "index", 0, "message", "role", "assistant", "content", content, "logprobs",

@@ -58,12 +58,14 @@ static bool open_answer(generation *g, answer *a, outgoing *out)
     if (g->request.kind == OPENAI_CHAT)
         return add_choice(g, a, out, json_pack("{ss ss sn}", "role", "assistant", "content", "", "refusal"), NULL, json_null(),
                           NULL);
-    text prompt = {0};
-    bool good = generation_echo(g, a, &prompt);
-    if (good && prompt.size)
-        good = add_choice(g, a, out, NULL, openai_text(prompt.data, prompt.size), json_null(), NULL);
-    text_free(&prompt);
-    return good;
+    json_t *prompt;
+    if (!generation_echo(g, a, &prompt))
+        return false;
+    if (!prompt)
+        return true;
+    a->characters = openai_length(prompt);
+    return add_choice(g, a, out, NULL, prompt, a->prompt ? openai_logprobs(OPENAI_TEXT, a->prompt, NULL, a->characters) : json_null(),
+                      NULL);
 }
 
 /* What came since the last round. */
@@ -73,7 +75,7 @@ static bool flush_answer(generation *g, answer *a, outgoing *out)
     if (a->text.size == 0 && entries == 0)
         return true;
     json_t *content = openai_text(text_string(&a->text), a->text.size);
-    json_t *logprobs = a->logprobs ? openai_logprobs(g->request.kind, a->logprobs, a->characters) : json_null();
+    json_t *logprobs = a->logprobs ? openai_logprobs(g->request.kind, NULL, a->logprobs, a->characters) : json_null();
     a->characters += openai_characters(a->logprobs);
     text_clear(&a->text);
     if (a->logprobs) { /* the chunk holds the old list */

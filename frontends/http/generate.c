@@ -21,9 +21,13 @@ static bool add_event(generation *g, answer *a, const bp_event *event)
     int32_t top = g->request.request.sampling.logprobs;
     if (event->text_bytes && !text_append(&a->text, event->text, event->text_bytes))
         return out_of_memory(g);
-    if (event->kind == BP_EVENT_TOKEN && a->logprobs &&
-        json_array_append_new(a->logprobs, openai_token(event, top > 0 ? (uint32_t)top : 0)) != 0)
+    /* Where the prompt's tokens are listed the answer's are all listed: readers count them from the end. */
+    bool ends = event->kind == BP_EVENT_DONE && a->prompt && event->chosen.byte_count > 0;
+    json_t *list = event->kind == BP_EVENT_PROMPT ? a->prompt : event->kind == BP_EVENT_TOKEN || ends ? a->logprobs : NULL;
+    if (list && json_array_append_new(list, openai_token(event, top > 0 ? (uint32_t)top : 0)) != 0)
         return out_of_memory(g);
+    if (event->kind == BP_EVENT_TOKEN || event->kind == BP_EVENT_DONE)
+        a->likelihood += (double)event->chosen.logprob;
     return true;
 }
 
@@ -91,7 +95,7 @@ json_t *generation_usage(const generation *g)
     for (uint32_t i = 0; i < g->count; i++) {
         const bp_usage *u = &g->answers[i].usage;
         completion += u->completion_tokens;
-        if (i % g->request.answers == 0) {
+        if (i % g->request.candidates == 0) {
             prompt += u->prompt_tokens;
             cached += u->cached_tokens;
         }
@@ -100,34 +104,21 @@ json_t *generation_usage(const generation *g)
                      prompt + completion, "prompt_tokens_details", "cached_tokens", cached);
 }
 
-bool generation_echo(const generation *g, const answer *a, text *out)
+bool generation_echo(const generation *g, const answer *a, json_t **out)
 {
     const http *server = g->exchange->server;
+    *out = NULL;
     if (!g->request.echo)
         return true;
-    const openai_prompt *p = &g->request.prompts[a->index / g->request.answers];
-    if (p->text)
-        return text_append(out, p->text, p->bytes);
-    uint64_t bytes = 0;
-    const char *model = g->request.request.model;
-    if (server->api->detokenize(server->engine, model, p->tokens, p->count, NULL, 0, &bytes, NULL) != BP_OK ||
-        bytes >= SIZE_MAX / 2)
-        return false;
-    char *words = malloc((size_t)bytes + 1);
-    bool good = words && server->api->detokenize(server->engine, model, p->tokens, p->count, words, bytes, &bytes, NULL) == BP_OK &&
-                text_append(out, words, (size_t)bytes);
-    free(words);
-    return good;
+    text prompt = {0};
+    uint32_t number = (uint32_t)(a - g->answers) / g->request.candidates;
+    if (openai_request_echo(&g->request, number, server->api, server->engine, &prompt))
+        *out = openai_text(text_string(&prompt), prompt.size);
+    text_free(&prompt);
+    return *out != NULL;
 }
 
 /* --- from the body to the streams --------------------------------------------------------------------------------- */
-
-/* What this server adds to what the table of fields allows. */
-static bool check(const generation *g, refusal *why)
-{
-    return !(g->request.echo && g->request.logprobs) ||
-           refuse(why, "echo", "unsupported", "echo together with logprobs is not supported");
-}
 
 static bool read_request(generation *g, json_t *body, unsigned kind, refusal *why)
 {
@@ -137,10 +128,10 @@ static bool read_request(generation *g, json_t *body, unsigned kind, refusal *wh
     bp_error error = {0};
     if (!openai_given(body, "model"))
         return refuse(why, "model", "invalid_value", "model is missing");
-    if (!openai_request_read(&g->request, body, kind, false, server->api, server->engine, NULL, why) || !check(g, why))
+    if (!openai_request_read(&g->request, body, kind, false, server->api, server->engine, NULL, why))
         return false;
     bp_request *r = &g->request.request;
-    if (kind == OPENAI_TEXT && r->max_tokens == 0)
+    if (kind == OPENAI_TEXT && r->max_tokens == 0 && !(r->flags & BP_REQUEST_NO_ANSWER))
         r->max_tokens = COMPLETION_TOKENS;
     if (server->api->find_model(server->engine, r->model, &index, &error) != BP_OK ||
         server->api->model_info(server->engine, index, &info, &error) != BP_OK) {
@@ -156,7 +147,7 @@ static bool submit_all(generation *g, refusal *why)
 {
     http *server = g->exchange->server;
     openai_request *r = &g->request;
-    uint64_t count = (uint64_t)r->answers * (r->kind == OPENAI_TEXT ? r->prompt_count : 1);
+    uint64_t count = (uint64_t)r->candidates * (r->kind == OPENAI_TEXT ? r->prompt_count : 1);
     uint64_t seed = r->request.sampling.seed;
     g->answers = calloc((size_t)count, sizeof *g->answers);
     if (!g->answers)
@@ -165,15 +156,18 @@ static bool submit_all(generation *g, refusal *why)
         answer *a = &g->answers[g->count];
         bp_error error = {0};
         if (r->kind == OPENAI_TEXT)
-            openai_request_choose(r, g->count / r->answers);
-        r->request.sampling.seed = seed + g->count % r->answers;
+            openai_request_choose(r, g->count / r->candidates);
+        r->request.sampling.seed = seed + g->count % r->candidates;
         r->request.beside = g->count ? g->answers[0].stream : NULL;
-        *a = (answer){.index = g->count, .logprobs = r->logprobs ? json_array() : NULL};
-        if (r->logprobs && !a->logprobs)
-            return refuse_memory(why);
-        if (server->api->submit(server->engine, &r->request, &a->stream, &error) != BP_OK) {
+        *a = (answer){.index = g->count, .logprobs = r->logprobs ? json_array() : NULL,
+                      .prompt = r->request.flags & BP_REQUEST_PROMPT_LOGPROBS ? json_array() : NULL};
+        bool room = (a->logprobs || !r->logprobs) && (a->prompt || !(r->request.flags & BP_REQUEST_PROMPT_LOGPROBS));
+        if (!room || server->api->submit(server->engine, &r->request, &a->stream, &error) != BP_OK) {
             a->stream = NULL;
             json_decref(a->logprobs);
+            json_decref(a->prompt);
+            if (!room)
+                return refuse_memory(why);
             refuse_status(why, &error);
             return false;
         }
@@ -215,6 +209,7 @@ void generation_clear(generation *g)
         end_answer(g, &g->answers[i]);
         text_free(&g->answers[i].text);
         json_decref(g->answers[i].logprobs);
+        json_decref(g->answers[i].prompt);
     }
     free(g->answers);
     openai_request_clear(&g->request);

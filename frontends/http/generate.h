@@ -1,6 +1,7 @@
-/* generate: one completion request on its way: n answers to each of its prompts, each a stream of the engine.
+/* generate: one completion request on its way: n answers to each of its prompts, or best_of them to choose n from, each a stream
+ * of the engine.
  *
- * Answer i of prompt p has the index p * n + i and the seed of the request plus i. Events of all answers are taken as they
+ * Answer i of prompt p is answers[p * best_of + i] and has the seed of the request plus i. Events of all answers are taken as they
  * come, since the engine keeps few of them for a reader that does not read. */
 #ifndef BACKPLANE_HTTP_GENERATE_H
 #define BACKPLANE_HTTP_GENERATE_H
@@ -12,7 +13,9 @@ typedef struct answer {
     bp_stream *stream; /* NULL once it is over */
     text text;         /* whole.c: all of it; events.c: what is not sent yet */
     json_t *logprobs;  /* likewise, entries; NULL where they are not asked for */
+    json_t *prompt;    /* entries of the prompt; NULL where they are not asked for */
     size_t characters; /* of the prompt echoed and the logprobs sent, for text_offset */
+    double likelihood; /* the sum of its tokens' logprobs, where best_of needs it */
     bool begun;        /* events.c: its first chunk was made */
     uint32_t finish;
     bp_usage usage;
@@ -39,8 +42,8 @@ typedef bool (*take_event)(generation *g, answer *a, const bp_event *event);
 /* Takes the events that are there, waiting a while for the first. False when an answer failed. */
 bool generation_round(generation *g, take_event take);
 json_t *generation_usage(const generation *g);
-/* Text of the prompt that a choice begins with; appends to *out. */
-bool generation_echo(const generation *g, const answer *a, text *out);
+/* The text of the prompt, where it is echoed, a string; else NULL. False when out of memory. */
+bool generation_echo(const generation *g, const answer *a, json_t **out);
 
 void generation_whole(generation *g);  /* whole.c */
 void generation_events(generation *g); /* events.c */

@@ -32,6 +32,9 @@ static json_t *describe(const bp_token_logprob *t)
 
 json_t *openai_token(const bp_event *event, uint32_t top)
 {
+    if (event->kind == BP_EVENT_PROMPT && event->position == 0)
+        return json_pack("{so sn so sn}", "token", openai_text(event->chosen.bytes, event->chosen.byte_count), "logprob", "bytes",
+                         bytes_of(&event->chosen), "top_logprobs");
     json_t *entry = describe(&event->chosen), *list = json_array();
     for (uint32_t i = 0; list && i < event->top_count && i < top; i++) {
         if (json_array_append_new(list, describe(&event->top[i])) != 0) {
@@ -65,8 +68,21 @@ size_t openai_characters(const json_t *entries)
     return count;
 }
 
-static json_t *top_by_name(const json_t *top)
+size_t openai_length(const json_t *string)
 {
+    const char *bytes = json_string_value(string);
+    size_t count = 0;
+    for (size_t i = 0; i < json_string_length(string); i++)
+        count += ((unsigned char)bytes[i] & 0xC0) != 0x80;
+    return count;
+}
+
+/* The alternatives, and the token itself where it is none of them. */
+static json_t *top_by_name(const json_t *entry)
+{
+    const json_t *top = json_object_get(entry, "top_logprobs");
+    if (!json_is_array(top))
+        return json_null();
     json_t *named = json_object();
     for (size_t k = 0; named && k < json_array_size(top); k++) {
         const json_t *other = json_array_get(top, k);
@@ -74,27 +90,48 @@ static json_t *top_by_name(const json_t *top)
         if (name && !json_object_get(named, name))
             json_object_set(named, name, json_object_get(other, "logprob"));
     }
+    const char *own = json_string_value(json_object_get(entry, "token"));
+    if (named && own && !json_object_get(named, own))
+        json_object_set(named, own, json_object_get(entry, "logprob"));
     return named;
 }
 
-static json_t *flatten(const json_t *entries, size_t offset)
+/* Parallel lists of entries: tokens, token_logprobs, top_logprobs, text_offset. */
+typedef struct lists {
+    json_t *tokens, *numbers, *tops, *offsets;
+} lists;
+
+static void add_entry(lists *l, const json_t *entry, size_t offset)
 {
-    json_t *tokens = json_array(), *numbers = json_array(), *tops = json_array(), *offsets = json_array();
-    for (size_t i = 0; i < json_array_size(entries); i++) {
-        const json_t *entry = json_array_get(entries, i);
-        json_array_append(tokens, json_object_get(entry, "token"));
-        json_array_append(numbers, json_object_get(entry, "logprob"));
-        json_array_append_new(tops, top_by_name(json_object_get(entry, "top_logprobs")));
-        json_array_append_new(offsets, json_integer((json_int_t)offset));
-        offset += characters_of(entry);
-    }
-    return json_pack("{so so so so}", "tokens", tokens, "token_logprobs", numbers, "top_logprobs", tops, "text_offset",
-                     offsets);
+    json_array_append(l->tokens, json_object_get(entry, "token"));
+    json_array_append(l->numbers, json_object_get(entry, "logprob"));
+    json_array_append_new(l->tops, top_by_name(entry));
+    json_array_append_new(l->offsets, json_integer((json_int_t)offset));
 }
 
-json_t *openai_logprobs(unsigned kind, const json_t *entries, size_t offset)
+/* The prompt's tokens may have more characters than its text: a beginning of text that was put before it, a space that is
+ * part of the first word. They stand before all others. */
+static json_t *flatten(const json_t *prompt, const json_t *entries, size_t offset)
 {
-    return kind == OPENAI_CHAT ? json_pack("{sO}", "content", entries) : flatten(entries, offset);
+    lists l = {json_array(), json_array(), json_array(), json_array()};
+    size_t total = openai_characters(prompt), more = total > offset ? total - offset : 0, at = 0;
+    for (size_t i = 0; i < json_array_size(prompt); i++) {
+        const json_t *entry = json_array_get(prompt, i);
+        add_entry(&l, entry, at > more ? at - more : 0);
+        at += characters_of(entry);
+    }
+    for (size_t i = 0; i < json_array_size(entries); i++) {
+        const json_t *entry = json_array_get(entries, i);
+        add_entry(&l, entry, offset);
+        offset += characters_of(entry);
+    }
+    return json_pack("{so so so so}", "tokens", l.tokens, "token_logprobs", l.numbers, "top_logprobs", l.tops, "text_offset",
+                     l.offsets);
+}
+
+json_t *openai_logprobs(unsigned kind, const json_t *prompt, const json_t *entries, size_t offset)
+{
+    return kind == OPENAI_CHAT ? json_pack("{sO}", "content", entries) : flatten(prompt, entries, offset);
 }
 
 const char *openai_finish_reason(uint32_t finish)

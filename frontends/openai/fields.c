@@ -8,7 +8,7 @@
 
 enum {
     MAX_STOP_STRINGS = 4, MAX_STOP_TOKENS = 64, MAX_TOP_CHAT = 20, MAX_TOP_TEXT = 5, MAX_BIASES = 1024, MAX_ANSWERS = 128,
-    MAX_PROMPTS = 2048
+    MAX_PROMPTS = 2048, MAX_CANDIDATES = 20
 };
 
 typedef struct field {
@@ -58,6 +58,21 @@ static bool read_whole(openai_request *r, const field *f, json_t *value, refusal
 static bool read_answers(openai_request *r, const field *f, json_t *value, refusal *why)
 {
     return whole(f, value, &r->answers, why);
+}
+
+static bool read_candidates(openai_request *r, const field *f, json_t *value, refusal *why)
+{
+    return whole(f, value, &r->candidates, why);
+}
+
+/* No tokens are an answer too, where the prompt is what matters. */
+static bool read_length(openai_request *r, const field *f, json_t *value, refusal *why)
+{
+    if (!whole(f, value, &r->request.max_tokens, why))
+        return false;
+    if (r->request.max_tokens == 0)
+        r->request.flags |= BP_REQUEST_NO_ANSWER;
+    return true;
 }
 
 static bool read_seed(openai_request *r, const field *f, json_t *value, refusal *why)
@@ -348,7 +363,9 @@ static const field fields[] = {
     {"top_logprobs", OPENAI_CHAT, read_top_logprobs, 0, 0, 0},
     {"logit_bias", BOTH, read_logit_bias, 0, 0, 0},
     {"ignore_eos", BOTH, read_ignore_eos, 0, 0, 0},
-    {"max_tokens", BOTH, read_whole, offsetof(bp_request, max_tokens), 1, INT32_MAX},
+    {"best_of", OPENAI_TEXT, read_candidates, 0, 1, MAX_CANDIDATES},
+    {"max_tokens", OPENAI_CHAT, read_whole, offsetof(bp_request, max_tokens), 1, INT32_MAX},
+    {"max_tokens", OPENAI_TEXT, read_length, 0, 0, INT32_MAX},
     {"max_completion_tokens", OPENAI_CHAT, read_whole, offsetof(bp_request, max_tokens), 1, INT32_MAX},
     {"temperature", BOTH, read_real, SAMPLING(temperature), 0, 2},
     {"top_p", BOTH, read_real, SAMPLING(top_p), 0, 1},
@@ -367,7 +384,6 @@ static const field fields[] = {
     {"prompt_cache_key", BOTH, ignore, 0, 0, 0},
     {"parallel_tool_calls", OPENAI_CHAT, ignore, 0, 0, 0},
     /* An answer without these would be another one. */
-    {"best_of", OPENAI_TEXT, refuse_unsupported, 0, 0, 0},
     {"suffix", OPENAI_TEXT, refuse_unsupported, 0, 0, 0},
     {"dimensions", OPENAI_EMBEDDING, refuse_unsupported, 0, 0, 0},
     {"grammar", BOTH, refuse_unsupported, 0, 0, 0},

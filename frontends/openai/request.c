@@ -1,5 +1,6 @@
 #include "openai/request.h"
 
+#include <stdint.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -79,7 +80,25 @@ static bool check_whole(const openai_request *r, refusal *why)
         return refuse(why, "top_logprobs", "invalid_value", "top_logprobs needs \"logprobs\": true");
     if (openai_given(body, "stream_options") && !r->stream)
         return refuse(why, "stream_options", "invalid_value", "stream_options needs \"stream\": true");
+    if (r->candidates && r->candidates < r->answers)
+        return refuse(why, "best_of", "invalid_value", "best_of is %u and n is %u: it must not be less", r->candidates,
+                      r->answers);
+    if (r->candidates > r->answers && r->stream)
+        return refuse(why, "best_of", "invalid_value", "best_of is chosen of whole answers, which cannot be streamed");
     return true;
+}
+
+/* What follows from several fields together. */
+static void settle(openai_request *r)
+{
+    int32_t *logprobs = &r->request.sampling.logprobs;
+    if (r->candidates == 0)
+        r->candidates = r->answers;
+    if (r->candidates > r->answers && *logprobs < 0)
+        *logprobs = 0;
+    if (r->echo && r->logprobs)
+        r->request.flags |= BP_REQUEST_PROMPT_LOGPROBS;
+    r->request.task = r->kind == OPENAI_EMBEDDING ? BP_TASK_EMBED : BP_TASK_GENERATE;
 }
 
 static bool read_body(openai_request *r, bool strict, refusal *why)
@@ -100,7 +119,7 @@ bool openai_request_read(openai_request *r, json_t *body, unsigned kind, bool st
     if (good && choose_model(r, api, engine, model, why) && read_body(r, strict, why)) {
         if (kind != OPENAI_CHAT)
             openai_request_choose(r, 0);
-        r->request.task = kind == OPENAI_EMBEDDING ? BP_TASK_EMBED : BP_TASK_GENERATE;
+        settle(r);
         return true;
     }
     openai_request_clear(r);
@@ -115,4 +134,20 @@ void openai_request_choose(openai_request *r, uint32_t prompt)
     r->request.text_bytes = p->bytes;
     r->request.tokens = p->tokens;
     r->request.token_count = p->count;
+}
+
+bool openai_request_echo(const openai_request *r, uint32_t prompt, const bp_engine_api *api, bp_engine *engine, text *out)
+{
+    const openai_prompt *p = &r->prompts[prompt];
+    if (p->text)
+        return text_append(out, p->text, p->bytes);
+    const char *model = r->request.model;
+    uint64_t bytes = 0;
+    if (api->detokenize(engine, model, p->tokens, p->count, NULL, 0, &bytes, NULL) != BP_OK || bytes >= SIZE_MAX / 2)
+        return false;
+    char *words = malloc((size_t)bytes + 1);
+    bool good = words && api->detokenize(engine, model, p->tokens, p->count, words, bytes, &bytes, NULL) == BP_OK &&
+                text_append(out, words, (size_t)bytes);
+    free(words);
+    return good;
 }

@@ -6,6 +6,7 @@
 #ifndef BACKPLANE_OPENAI_REQUEST_H
 #define BACKPLANE_OPENAI_REQUEST_H
 
+#include "common/text.h"
 #include "openai/refusal.h"
 
 #include <backplane/engine.h>
@@ -25,6 +26,7 @@ typedef struct openai_request {
     bool logprobs, stream, include_usage, echo;
     bool base64;            /* of embeddings: the encoding_format */
     uint32_t answers;       /* to each prompt: n */
+    uint32_t candidates;    /* of which these are the best; as many where nothing is chosen: best_of */
     openai_prompt *prompts; /* [prompt_count], of a text completion, and the inputs of embeddings */
     uint32_t prompt_count;
 
@@ -42,6 +44,8 @@ bool openai_request_read(openai_request *r, json_t *body, unsigned kind, bool st
 void openai_request_clear(openai_request *r); /* leaves a zeroed one */
 /* Makes the prompt of that number the request's. */
 void openai_request_choose(openai_request *r, uint32_t prompt);
+/* Appends the text of that prompt; false when out of memory, or where the model that spells its tokens is gone. */
+bool openai_request_echo(const openai_request *r, uint32_t prompt, const bp_engine_api *api, bp_engine *engine, text *out);
 
 /* A field of an object; NULL where it is null or not there. */
 json_t *openai_given(const json_t *body, const char *name);
