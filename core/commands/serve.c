@@ -6,6 +6,7 @@
 #include <poll.h>
 #include <pthread.h>
 #include <signal.h>
+#include <stdio.h>
 #include <unistd.h>
 
 enum { STOP_MILLISECONDS = 5000 }; /* that frontends have to return after stop() */
@@ -172,9 +173,13 @@ int serve(session *s, const serve_options *options)
     stop_watching(&v);
     for (size_t i = 0; i < v.count; i++)
         v.frontends[i].entry->loaded->frontend.close(v.frontends[i].frontend);
-    if (signals_seen && options->stop_is_success)
-        return CLI_DONE;
-    return failed ? CLI_FAILED : CLI_DONE;
+    int code = failed && !(signals_seen && options->stop_is_success) ? CLI_FAILED : CLI_DONE;
+    if (engine_stuck(s->engine)) {
+        log_line(BP_LOG_WARN, "a backend does not come back from its step; leaving it");
+        fflush(NULL);
+        _exit(code);
+    }
+    return code;
 }
 
 static bp_status start_single(session *s, session_selection *selection, const cli_values *values,

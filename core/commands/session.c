@@ -233,6 +233,7 @@ static bp_status open_device(session *s, size_t i, bp_error *error)
     const config_plugin *entry = &s->config->backends[i];
     engine_backend *b = &s->backends[i];
     b->name = entry->name;
+    b->step_ns = (uint64_t)s->config->step_seconds * 1000000000u;
     if (entry->loaded) {
         bp_status status = entry->loaded->backend.open(log_host(), entry->options, &b->device, &s->refusals[i]);
         if (status == BP_OK) {

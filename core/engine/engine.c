@@ -92,6 +92,14 @@ bool engine_drain(bp_engine *engine, uint64_t timeout_ns)
     return idle;
 }
 
+bool engine_stuck(const bp_engine *engine)
+{
+    bool stuck = false;
+    for (uint32_t i = 0; i < engine->backend_count; i++)
+        stuck = stuck || loop_stuck(engine->loops[i]);
+    return stuck;
+}
+
 void engine_free(bp_engine *engine)
 {
     if (!engine)

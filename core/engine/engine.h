@@ -20,6 +20,7 @@ typedef struct engine_backend {
     const bp_backend_ops *ops;
     bp_device *device;
     bp_device_info info;
+    uint64_t step_ns; /* a step that takes longer is taken for one that never ends: the device is lost; 0: no limit */
 } engine_backend;
 
 /* Zero means the default where one is named. */
@@ -59,6 +60,9 @@ bp_status engine_new(const engine_backend *backends, uint32_t backend_count, con
 /* Refuses new requests, waits for those that run at most timeout_ns, then ends the rest with an error; true if there was
  * no rest. Frontends are stopped after it and before engine_free. */
 bool engine_drain(bp_engine *engine, uint64_t timeout_ns);
+/* A backend does not come back from a step. What it works on cannot be freed: neither the engine nor its devices, and the
+ * process is to end without. */
+bool engine_stuck(const bp_engine *engine);
 /* Drains without waiting, joins the threads, releases the models; NULL is fine. */
 void engine_free(bp_engine *engine);
 

@@ -25,11 +25,14 @@ struct loop {
     const engine_backend *backend;
     pthread_mutex_t lock;
     pthread_cond_t changed; /* anything below, or a lane's work */
-    pthread_t thread;
+    pthread_cond_t ending;  /* `stopping`: all that the watcher has to hear of */
+    pthread_t thread, watcher;
+    bool watched;           /* there is a watcher */
+    uint64_t step_began;    /* the running step's time; 0: none runs */
     lane *turn;             /* the lane that had the last step; NULL without lanes */
     uint32_t takers;        /* threads that wait for the device */
     bool busy;              /* the device is in use */
-    bool draining, stopping, lost;
+    bool draining, stopping, lost, stuck;
     bp_error loss;
 };
 
@@ -96,6 +99,12 @@ static lane *next_lane(const loop *l)
     return NULL;
 }
 
+static void wait_until(loop *l, pthread_cond_t *condition, uint64_t until)
+{
+    struct timespec t = {.tv_sec = (time_t)(until / 1000000000u), .tv_nsec = (long)(until % 1000000000u)};
+    pthread_cond_timedwait(condition, &l->lock, &t);
+}
+
 /* While the device is another's, requests still end when they are cancelled or late. */
 static void wait_with_deadlines(loop *l)
 {
@@ -111,8 +120,22 @@ static void wait_with_deadlines(loop *l)
         pthread_cond_wait(&l->changed, &l->lock);
         return;
     }
-    struct timespec t = {.tv_sec = (time_t)(soonest / 1000000000u), .tv_nsec = (long)(soonest % 1000000000u)};
-    pthread_cond_timedwait(&l->changed, &l->lock, &t);
+    wait_until(l, &l->changed, soonest);
+}
+
+/* What came of a step, with the lock held. */
+static void end_step(loop *l, lane *m, bp_status status, const bp_error *why)
+{
+    if (status == BP_EDEVICE) {
+        lose_device(l, why);
+    } else if (status != BP_OK) {
+        fail_lane(m, why);
+    } else {
+        for (uint32_t i = 0; i < m->plan.count; i++)
+            if (m->plan.entries[i].row && !m->plan.entries[i].failed && request_of(m->plan.entries[i].sequence)->answer_limit)
+                m->completion_tokens += 1 + m->plan.entries[i].accepted;
+        end_requests(m, scheduler_commit(m->scheduler, &m->plan));
+    }
 }
 
 /* One step of one lane: entered and left with the lock held, which is free while the backend works. */
@@ -120,9 +143,11 @@ static void run_step(loop *l, lane *m)
 {
     bp_error why = {0};
     bp_status status = BP_OK;
+    uint64_t now = clock_now();
     l->turn = m;
     l->busy = true;
-    scheduler_plan(m->scheduler, clock_now(), &m->plan);
+    l->step_began = now;
+    scheduler_plan(m->scheduler, now, &m->plan);
     end_requests(m, m->plan.ended);
     if (m->plan.count) {
         pthread_mutex_unlock(&l->lock);
@@ -132,17 +157,12 @@ static void run_step(loop *l, lane *m)
         pthread_mutex_lock(&l->lock);
         m->steps++;
     }
-    if (status == BP_EDEVICE) {
-        lose_device(l, &why);
-    } else if (status != BP_OK) {
-        fail_lane(m, &why);
-    } else {
-        for (uint32_t i = 0; i < m->plan.count; i++)
-            if (m->plan.entries[i].row && !m->plan.entries[i].failed && request_of(m->plan.entries[i].sequence)->answer_limit)
-                m->completion_tokens += 1 + m->plan.entries[i].accepted;
-        end_requests(m, scheduler_commit(m->scheduler, &m->plan));
-    }
-    l->busy = false;
+    if (!l->stuck)
+        end_step(l, m, status, &why);
+    else
+        log_line(BP_LOG_WARN, "backend \"%s\" is back from its step, too late", l->backend->name);
+    l->busy = l->stuck = false;
+    l->step_began = 0;
     if (l->takers || l->draining)
         pthread_cond_broadcast(&l->changed);
 }
@@ -164,6 +184,60 @@ static void *run_loop(void *user)
     return NULL;
 }
 
+/* --- the watchdog ----------------------------------------------------------------------------------------------------------- */
+
+/* With the lock held, which run_step needs to go on. */
+static void abandon_step(loop *l)
+{
+    bp_error why = {0};
+    if (!step_abandon(&l->turn->step))
+        return; /* the backend is done, and its tokens are being sampled */
+    l->stuck = true;
+    error_set(&why, BP_EDEVICE, "backend \"%s\" did not come back from a step within %.3g s", l->backend->name,
+              (double)l->backend->step_ns / 1e9);
+    lose_device(l, &why);
+    pthread_cond_broadcast(&l->changed);
+}
+
+/* Wakes where the step that ran when it last looked would be late, or one that could have begun since: steps tell it nothing. */
+static void *watch(void *user)
+{
+    loop *l = user;
+    pthread_mutex_lock(&l->lock);
+    while (!l->stopping) {
+        uint64_t now = clock_now(), limit = l->backend->step_ns, late = (l->step_began ? l->step_began : now) + limit;
+        bool is_late = l->step_began && !l->stuck && late <= now;
+        if (is_late)
+            abandon_step(l);
+        wait_until(l, &l->ending, late > now ? late : now + limit / 16 + 1000000);
+    }
+    pthread_mutex_unlock(&l->lock);
+    return NULL;
+}
+
+bool loop_stuck(loop *l)
+{
+    pthread_mutex_lock(&l->lock);
+    bool stuck = l->stuck;
+    pthread_mutex_unlock(&l->lock);
+    return stuck;
+}
+
+static bool start_threads(loop *l)
+{
+    if (pthread_create(&l->thread, NULL, run_loop, l) != 0)
+        return false;
+    l->watched = l->backend->step_ns && pthread_create(&l->watcher, NULL, watch, l) == 0;
+    if (l->watched || !l->backend->step_ns)
+        return true;
+    pthread_mutex_lock(&l->lock);
+    l->stopping = true;
+    pthread_cond_broadcast(&l->changed);
+    pthread_mutex_unlock(&l->lock);
+    pthread_join(l->thread, NULL);
+    return false;
+}
+
 bp_status loop_new(const engine_backend *backend, loop **out, bp_error *error)
 {
     loop *l = calloc(1, sizeof *l);
@@ -175,8 +249,10 @@ bp_status loop_new(const engine_backend *backend, loop **out, bp_error *error)
     pthread_condattr_setclock(&attributes, CLOCK_MONOTONIC);
     pthread_mutex_init(&l->lock, NULL);
     pthread_cond_init(&l->changed, &attributes);
+    pthread_cond_init(&l->ending, &attributes);
     pthread_condattr_destroy(&attributes);
-    if (pthread_create(&l->thread, NULL, run_loop, l) != 0) {
+    if (!start_threads(l)) {
+        pthread_cond_destroy(&l->ending);
         pthread_cond_destroy(&l->changed);
         pthread_mutex_destroy(&l->lock);
         free(l);
@@ -190,11 +266,10 @@ bp_status loop_new(const engine_backend *backend, loop **out, bp_error *error)
 
 static bool wait_until_idle(loop *l, uint64_t until)
 {
-    struct timespec t = {.tv_sec = (time_t)(until / 1000000000u), .tv_nsec = (long)(until % 1000000000u)};
-    while (next_lane(l) || l->busy) {
+    while (next_lane(l) || (l->busy && !l->stuck)) {
         if (clock_now() >= until)
             return false;
-        pthread_cond_timedwait(&l->changed, &l->lock, &t);
+        wait_until(l, &l->changed, until);
     }
     return true;
 }
@@ -208,7 +283,7 @@ bool loop_drain(loop *l, uint64_t until)
     bool idle = wait_until_idle(l, until);
     if (!idle && l->turn) {
         l->takers++;
-        while (l->busy)
+        while (l->busy && !l->stuck)
             pthread_cond_wait(&l->changed, &l->lock);
         l->takers--;
         lane *m = l->turn;
@@ -237,14 +312,18 @@ void loop_free(loop *l)
     pthread_mutex_lock(&l->lock);
     l->stopping = true;
     pthread_cond_broadcast(&l->changed);
+    pthread_cond_broadcast(&l->ending);
     pthread_mutex_unlock(&l->lock);
     pthread_join(l->thread, NULL);
+    if (l->watched)
+        pthread_join(l->watcher, NULL);
     lane *first = l->turn, *m = first;
     while (m) {
         lane *next = m->next == first ? NULL : m->next;
         free_lane(m);
         m = next;
     }
+    pthread_cond_destroy(&l->ending);
     pthread_cond_destroy(&l->changed);
     pthread_mutex_destroy(&l->lock);
     free(l);
@@ -252,15 +331,17 @@ void loop_free(loop *l)
 
 /* --- the device ------------------------------------------------------------------------------------------------------------- */
 
-void loop_take_device(loop *l)
+bool loop_take_device(loop *l)
 {
     pthread_mutex_lock(&l->lock);
     l->takers++;
-    while (l->busy)
+    while (l->busy && !l->stuck)
         pthread_cond_wait(&l->changed, &l->lock);
     l->takers--;
+    bool taken = !l->stuck;
     l->busy = true;
     pthread_mutex_unlock(&l->lock);
+    return taken;
 }
 
 void loop_return_device(loop *l)

@@ -8,7 +8,10 @@
  *       ones go, and the plan names none of these.
  *   L3  A request's stream ends while the lock is held, after its pages are free and it is counted.
  *   L4  Lock order: loop, then stream. Nothing is called with a stream's lock held.
- *   L5  A lost device fails all lanes of its loop, a changed file its own; a failed lane takes no requests. */
+ *   L5  A lost device fails all lanes of its loop, a changed file its own; a failed lane takes no requests.
+ *   L6  A step that takes longer than engine_backend.step_ns is abandoned: the device is lost, its requests end, and the
+ *       loop is stuck for as long as the backend does not come back. Nobody waits for the device of a stuck loop, and nothing
+ *       that the backend may still use is freed. */
 #ifndef BACKPLANE_ENGINE_LOOP_H
 #define BACKPLANE_ENGINE_LOOP_H
 
@@ -21,9 +24,11 @@ typedef struct lane lane;
 bp_status loop_new(const engine_backend *backend, loop **out, bp_error *error);
 /* Waits until no request is left, at most until the time `until`, then ends the rest; true if there was none. */
 bool loop_drain(loop *l, uint64_t until);
-void loop_free(loop *l); /* drains at once, joins, frees the lanes; NULL is fine */
+void loop_free(loop *l); /* drains at once, joins, frees the lanes; NULL is fine. Not while it is stuck */
 
-void loop_take_device(loop *l);
+bool loop_stuck(loop *l);
+/* False: it is not to be had, because the loop is stuck. */
+bool loop_take_device(loop *l);
 void loop_return_device(loop *l);
 /* BP_EDEVICE once the device is lost, BP_ECANCELLED once the loop drains. */
 bp_status loop_check(loop *l, bp_error *error);

@@ -31,6 +31,7 @@ typedef struct model_entry {
     uint32_t state; /* BP_MODEL_…; guarded by bp_engine.lock, as are the following */
     bool closed;    /* READY, and takes nobody new */
     bool leaving;   /* UNLOADED, and its memory is being given back */
+    bool kept_back; /* by a backend that does not come back from a step: it cannot leave */
     uint32_t holds;
     uint64_t bytes, held_before; /* of memory; what it was the last time, 0 for the first */
     uint64_t ready_at, idle_at;  /* idle_at: when the last hold ended */

@@ -26,6 +26,17 @@ static unsigned long long mebibytes(uint64_t bytes)
 
 /* --- leaving -------------------------------------------------------------------------------------------------------------- */
 
+/* What a backend holds that does not come back stays with it, and so does the model. */
+static void keep_back(model_entry *m, loaded *l, lane *place)
+{
+    m->loaded = l;
+    m->lane = place;
+    m->state = BP_MODEL_READY;
+    m->kept_back = true;
+    m->leaving = false;
+    pthread_cond_broadcast(&m->engine->changed);
+}
+
 /* Entered and left with the lock held, which is free while the memory is given back. The model is READY and not held. */
 static void leave(model_entry *m)
 {
@@ -41,11 +52,17 @@ static void leave(model_entry *m)
     bp_model_stats last = {.size = sizeof last};
     lane_stats(place, &last);
     last.running = last.waiting = last.pages_used = last.pages_total = last.pages_cached = 0;
-    loop_take_device(m->loop);
-    loop_remove(m->loop, place);
-    loaded_free(l);
-    loop_return_device(m->loop);
+    bool free_to_go = loop_take_device(m->loop);
+    if (free_to_go) {
+        loop_remove(m->loop, place);
+        loaded_free(l);
+        loop_return_device(m->loop);
+    }
     pthread_mutex_lock(&engine->lock);
+    if (!free_to_go) {
+        keep_back(m, l, place);
+        return;
+    }
     log_line(BP_LOG_INFO, "model %s left memory (%llu MiB)", m->config.name, mebibytes(m->bytes));
     stats_add(&m->past, &last);
     engine->used -= m->bytes;
@@ -56,7 +73,7 @@ static void leave(model_entry *m)
 
 static bool may_leave(const model_entry *m)
 {
-    return m->state == BP_MODEL_READY && m->holds == 0 && !m->config.pinned;
+    return m->state == BP_MODEL_READY && m->holds == 0 && !m->config.pinned && !m->kept_back;
 }
 
 /* The model that has been without a request for the longest time. */
@@ -182,7 +199,8 @@ static void report(bp_progress_fn progress, void *user, double fraction, const c
 
 static bp_status compile(model_entry *m, loaded *l, lane **place, bp_error *error)
 {
-    loop_take_device(m->loop);
+    if (!loop_take_device(m->loop))
+        return loop_check(m->loop, error);
     bp_status status = loaded_compile(l, error);
     if (status == BP_OK)
         status = loop_add(m->loop, l, place, error);
@@ -211,9 +229,13 @@ static bp_status load_halves(model_entry *m, bp_progress_fn progress, void *user
     if (status == BP_OK)
         status = compile(m, *out, place, error);
     if (status != BP_OK) {
-        loop_take_device(m->loop);
-        loaded_free(*out);
-        loop_return_device(m->loop);
+        if (loop_take_device(m->loop)) {
+            loaded_free(*out);
+            loop_return_device(m->loop);
+        } else {
+            (*out)->model = NULL; /* the backend's, and not to be called for */
+            loaded_free(*out);
+        }
         *out = NULL;
         return status;
     }
@@ -320,8 +342,10 @@ bp_status models_unload(model_entry *m, bp_error *error)
         pthread_cond_wait(&m->engine->changed, &m->engine->lock);
     if (m->state == BP_MODEL_LOADING || (m->state == BP_MODEL_READY && m->holds > 0))
         status = error_set(error, BP_EBUSY, "model \"%s\" is in use; try again later", m->config.name);
-    else if (m->state == BP_MODEL_READY)
+    else if (m->state == BP_MODEL_READY && !m->kept_back)
         leave(m);
+    if (m->kept_back)
+        status = error_set(error, BP_EDEVICE, "model \"%s\" cannot leave: its backend did not come back from a step", m->config.name);
     pthread_mutex_unlock(&m->engine->lock);
     return status;
 }

@@ -5,6 +5,7 @@
 #include "engine/embed.h"
 #include "engine/score.h"
 
+#include <math.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -13,6 +14,7 @@ bp_status step_init(step *s, const loaded *l, bp_error *error)
     const bp_limits *limits = &l->limits;
     size_t stride = limits->max_context / limits->page_tokens + 1;
     *s = (step){.loaded = l};
+    atomic_init(&s->owner, STEP_HERE);
     s->tokens = calloc(limits->max_tokens, sizeof *s->tokens);
     s->positions = calloc(limits->max_tokens, sizeof *s->positions);
     s->first = calloc((size_t)limits->max_seqs + 1, sizeof *s->first);
@@ -40,6 +42,23 @@ void step_clear(step *s)
     free(s->copy_to);
     free(s->output);
     *s = (step){0};
+}
+
+bool step_abandon(step *s)
+{
+    unsigned owner = STEP_BACKEND;
+    return atomic_compare_exchange_strong(&s->owner, &owner, STEP_ABANDONED);
+}
+
+static void lend(step *s)
+{
+    atomic_store(&s->owner, STEP_BACKEND);
+}
+
+static bool take_back(step *s)
+{
+    unsigned owner = STEP_BACKEND;
+    return atomic_compare_exchange_strong(&s->owner, &owner, STEP_HERE);
 }
 
 /* Pages that the first `tokens` tokens lie in. */
@@ -98,9 +117,18 @@ static bp_status copy_pages(step *s, const plan_entry *entries, uint32_t count, 
     return s->loaded->backend->ops->copy_pages(s->loaded->model, s->copy_from, s->copy_to, copies, error);
 }
 
+/* What a backend leaves out of its result is not to pass for numbers: those of the step before lie there. */
+static void mark_rows(step *s, uint32_t rows)
+{
+    size_t width = s->loaded->output_width;
+    for (uint32_t r = 0; r < rows; r++)
+        s->output[r * width] = s->output[(r + 1) * width - 1] = NAN;
+}
+
 static bp_status run_batch(step *s, const bp_batch *batch, bp_error *error)
 {
     const bp_backend_ops *ops = s->loaded->backend->ops;
+    mark_rows(s, batch->row_count);
     bp_status status = ops->submit(s->loaded->model, batch, error);
     if (status == BP_OK)
         status = ops->wait(s->loaded->model, s->output, (uint64_t)batch->row_count * s->loaded->output_width, error);
@@ -159,9 +187,12 @@ bp_status step_execute(step *s, plan_entry *entries, uint32_t count, bp_error *e
 {
     bp_error why = {0};
     bp_batch batch = build_batch(s, entries, count);
+    lend(s);
     bp_status status = copy_pages(s, entries, count, &why);
     if (status == BP_OK)
         status = run_batch(s, &batch, &why);
+    if (!take_back(s))
+        return error_set(error, BP_ECANCELLED, "the step was abandoned");
     if (model_damaged(s->loaded->file))
         return error_set(error, BP_EIO, "its file %s changed while it was in use", s->loaded->config->file);
     if (status == BP_OK) {

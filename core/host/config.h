@@ -70,6 +70,7 @@ typedef struct config {
     size_t plugin_path_count;
     int32_t log_level;         /* BP_LOG_… */
     uint64_t memory_budget;    /* bytes; 0: none */
+    int64_t step_seconds;      /* of one step of a backend; 0: no limit */
     struct arena *memory;
     yaml_tree *tree;           /* NULL where no file holds it */
 } config;

@@ -12,6 +12,9 @@ const bp_option config_top_options[] = {
     {.name = "memory_budget", .type = BP_OPTION_SIZE, TOP(memory_budget),
      .help = "What loaded models may hold together, weights, cache and workspace; models that are not in use make room. Without "
              "it there is no limit."},
+    {.name = "step_seconds", .type = BP_OPTION_INT, .fallback = "300", .min = 0, .max = 86400, TOP(step_seconds),
+     .help = "What a backend may take for one step. One that takes longer is taken for one that hangs: its requests fail, and its "
+             "models are unavailable until the next start. 0 is no limit."},
     {0},
 };
 

@@ -16,14 +16,16 @@ typedef struct rig {
     const bp_engine_api *api;
 } rig;
 
-static void open_rig(rig *g, engine_model model)
+/* step_ns: what the first device may take for a step. */
+static void open_watched_rig(rig *g, engine_model model, uint64_t step_ns)
 {
     static const char *const names[] = {"a", "b", "c", "d"}, *const files[] = {"a", "b", "c", "b"};
     bp_error error = {0};
     *g = (rig){.api = engine_api()};
     for (uint32_t i = 0; i < 2; i++) {
         fake_device_open(&g->devices[i]);
-        g->backends[i] = (engine_backend){.name = i ? "second" : "first", .ops = &fake_ops, .device = &g->devices[i]};
+        g->backends[i] = (engine_backend){.name = i ? "second" : "first", .ops = &fake_ops, .device = &g->devices[i],
+                                          .step_ns = i ? 0 : step_ns};
     }
     for (uint32_t i = 0; i < 4; i++) {
         g->models[i] = model;
@@ -38,6 +40,11 @@ static void open_rig(rig *g, engine_model model)
     }
     if (engine_new(g->backends, 2, g->models, 4, 0, &g->engine, &error) != BP_OK)
         fail_msg("%s", error.message);
+}
+
+static void open_rig(rig *g, engine_model model)
+{
+    open_watched_rig(g, model, 0);
 }
 
 static bp_model_stats stats_of(rig *g, const char *model)
@@ -496,6 +503,61 @@ static void a_lost_device_takes_its_own_models(void **state)
     close_rig(&g);
 }
 
+static void a_device_that_does_not_come_back_is_lost(void **state)
+{
+    (void)state;
+    rig g;
+    static fake_answer running, waiting, other, elsewhere;
+    bp_error error = {0};
+    open_watched_rig(&g, (engine_model){.max_batch = 1, .queue_limit = 8}, 100000000);
+    ask_well(&g, "a");
+    ask_well(&g, "b");
+    fake_gate(&g.devices[0], true);
+    bp_stream *r = start(&g, request_of_tokens(&g, "a", '1', 4, 100), &running);
+    fake_await(&g.devices[0], &g.devices[0].at_gate);
+    bp_stream *w = start(&g, request_of_tokens(&g, "a", '2', 4, 100), &waiting);
+    bp_stream *b = start(&g, request_of_tokens(&g, "b", '3', 4, 100), &other);
+    bp_request fine = request_of_tokens(&g, "c", '4', 4, 100);
+    bp_stream *c = start(&g, fine, &elsewhere);
+    fake_collect(g.api, r, &running);
+    fake_collect(g.api, w, &waiting);
+    fake_collect(g.api, b, &other);
+    fake_collect(g.api, c, &elsewhere);
+    expect_error(&running, BP_EDEVICE, "backend \"first\" did not come back from a step within 0.1 s");
+    expect_error(&waiting, BP_EDEVICE, "did not come back");
+    expect_error(&other, BP_EDEVICE, "did not come back");
+    expect_answer(&elsewhere, &fine);
+    /* It is still away: nobody waits for it. */
+    assert_true(engine_stuck(g.engine));
+    fine.model = "a";
+    expect_refusal(&g, &fine, BP_EDEVICE, "did not come back");
+    assert_int_equal(g.api->unload(g.engine, "b", &error), BP_EDEVICE);
+    assert_int_equal(g.api->unload(g.engine, "b", &error), BP_EDEVICE);
+    assert_int_equal(g.api->load(g.engine, "d", NULL, NULL, &error), BP_EDEVICE);
+    expect_state(&g, "a", BP_MODEL_FAILED, "did not come back");
+    expect_state(&g, "b", BP_MODEL_FAILED, "did not come back");
+    assert_true(engine_drain(g.engine, 10000000000u));
+    /* What it brings in the end is nobody's any more. */
+    fake_gate(&g.devices[0], false);
+    while (engine_stuck(g.engine))
+        sleep_ms(1);
+    close_rig(&g);
+}
+
+/* Steps that are slow, and no slower than they may be, are left alone. */
+static void slow_steps_within_the_limit_are_fine(void **state)
+{
+    (void)state;
+    rig g;
+    static fake_answer a;
+    open_watched_rig(&g, (engine_model){0}, 200000000);
+    g.devices[0].step_ns = 40000000;
+    bp_request r = request_of_tokens(&g, "a", '1', 4, 12); /* half a second of them */
+    fake_ask(g.api, g.engine, &r, &a);
+    expect_answer(&a, &r);
+    close_rig(&g);
+}
+
 static void a_changed_file_takes_its_own_model(void **state)
 {
     (void)state;
@@ -796,6 +858,8 @@ int main(void)
         cmocka_unit_test(a_step_without_memory_ends_who_needs_it),
         cmocka_unit_test(a_failing_step_ends_its_requests),
         cmocka_unit_test(a_lost_device_takes_its_own_models),
+        cmocka_unit_test(a_device_that_does_not_come_back_is_lost),
+        cmocka_unit_test(slow_steps_within_the_limit_are_fine),
         cmocka_unit_test(a_changed_file_takes_its_own_model),
         cmocka_unit_test(models_of_a_device_take_turns),
         cmocka_unit_test(first_requests_load_once),
