@@ -63,7 +63,7 @@ static bool take(embeddings *m, uint32_t index, const bp_event *event)
     if (event->kind == BP_EVENT_DONE && m->vectors[index])
         return true;
     bp_error cancelled = {BP_ECANCELLED, "the server is shutting down"};
-    refuse_status(&m->why, event->kind == BP_EVENT_ERROR ? &event->error : &cancelled);
+    refuse_failure(&m->why, event->kind == BP_EVENT_ERROR ? &event->error : &cancelled);
     return false;
 }
 

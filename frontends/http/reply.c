@@ -59,8 +59,8 @@ void reply_refusal(exchange *e, int status, const refusal *why)
 void reply_refused(exchange *e, const refusal *why)
 {
     static const struct { const char *code; int status; } statuses[] = {
-        {"model_not_found", 404}, {"internal_error", 500},     {"overloaded", 503},
-        {"timeout", 500},         {"model_unavailable", 503},  {"shutting_down", 503}};
+        {"model_not_found", 404}, {"internal_error", 500},    {"backend_error", 500}, {"timeout", 500},
+        {"overloaded", 503},      {"model_unavailable", 503}, {"shutting_down", 503}};
     int status = 400;
     for (size_t i = 0; why->code && i < sizeof statuses / sizeof *statuses; i++)
         if (strcmp(why->code, statuses[i].code) == 0)

@@ -44,6 +44,13 @@ void refuse_status(refusal *why, const bp_error *error)
         why->type = "server_error";
 }
 
+void refuse_failure(refusal *why, const bp_error *error)
+{
+    refuse_status(why, error);
+    if (error->code == BP_EDEVICE)
+        why->code = "backend_error";
+}
+
 json_t *refusal_json(const refusal *why)
 {
     text message = {0}, param = {0};

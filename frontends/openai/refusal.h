@@ -15,7 +15,10 @@ typedef struct refusal {
 /* An invalid request. Always false. */
 bool refuse(refusal *why, const char *param, const char *code, const char *format, ...) BP_PRINTF(4, 5);
 bool refuse_memory(refusal *why);
+/* A request that the engine did not take. */
 void refuse_status(refusal *why, const bp_error *error);
+/* One that it took, and that failed: where the device is at fault, this answer is lost and the next may be refused. */
+void refuse_failure(refusal *why, const bp_error *error);
 
 /* {"message", "type", "param", "code"}; NULL when out of memory. Texts that were cut or quoted inside a character are
  * mended. */

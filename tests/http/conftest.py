@@ -108,6 +108,56 @@ def error_of(reply, status, code=None, param=None):
     return error
 
 
+def events_of(reply):
+    """The data of a stream's events, without the chunks that they came in."""
+    data, rest = b"", reply.body
+    while rest:
+        size, _, rest = rest.partition(b"\r\n")
+        data, rest = data + rest[:int(size, 16)], rest[int(size, 16) + 2:]
+    return [line.removeprefix("data: ") for line in data.decode().split("\n\n") if line]
+
+
+class Neighbour:
+    """A client that asks for the same stream over and over while others misbehave. Every answer must have the bytes, log-
+    probabilities included, of the first, which it had alone."""
+
+    BODY = {"model": "smol", "prompt": "Once upon a time", "max_tokens": 12, "temperature": 1, "seed": 7, "logprobs": 3,
+            "stream": True}
+
+    def __init__(self, server):
+        self.server, self.first, self.others, self.count = server, self.ask(server), [], 0
+        self.over = threading.Event()
+        self.thread = threading.Thread(target=self.work, daemon=True)
+        self.thread.start()
+
+    @classmethod
+    def ask(cls, server):
+        reply = server.post("/v1/completions", cls.BODY)
+        assert reply.status == 200, reply.body[-500:]
+        *chunks, done = events_of(reply)
+        assert done == "[DONE]" and '"finish_reason":"length"' in chunks[-1], chunks[-1:]
+        lists = [choice["logprobs"] for chunk in chunks for choice in json.loads(chunk)["choices"] if choice["logprobs"]]
+        return [entry for part in lists for entry in zip(part["tokens"], part["token_logprobs"], part["top_logprobs"])]
+
+    def work(self):
+        while not self.over.wait(0.05):
+            try:
+                got = self.ask(self.server)
+            except Exception as error:
+                got = error
+            self.count += 1
+            if got != self.first:
+                self.others.append(got)
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        self.over.set()
+        self.thread.join(30)
+        assert self.others == [] and self.first, self.others[:1]
+
+
 @pytest.fixture(scope="session")
 def smollm2():
     return subprocess.run([ROOT / "tools" / "fetch", "smollm2"], capture_output=True, text=True, check=True).stdout.strip()
