@@ -1,4 +1,4 @@
-/* Whether the client is still there, before there is anything to write.
+/* Whether the client is still there, before there is anything to write; and the end of all connections.
  *
  * CivetWeb shows no socket, so it is looked for among this process's descriptors by the addresses at its two ends. A
  * client that will send no more may still be reading: when its end of stream is seen, an interim response (100 Continue,
@@ -52,6 +52,23 @@ static int find_socket(const exchange *e)
     if (all)
         closedir(all);
     return found;
+}
+
+void clients_hang_up(const http *server)
+{
+    struct mg_server_port ports[1];
+    DIR *all = mg_get_server_ports(server->web, 1, ports) == 1 ? opendir("/proc/self/fd") : NULL;
+    for (struct dirent *entry; all && (entry = readdir(all));) {
+        struct sockaddr_storage near = {0};
+        socklen_t bytes = sizeof near;
+        char address[INET6_ADDRSTRLEN];
+        int descriptor = atoi(entry->d_name), port;
+        if (entry->d_name[0] != '.' && getsockname(descriptor, (struct sockaddr *)&near, &bytes) == 0 &&
+            describe(&near, address, &port) && port == ports[0].port)
+            shutdown(descriptor, SHUT_RD);
+    }
+    if (all)
+        closedir(all);
 }
 
 bool client_gone(exchange *e)

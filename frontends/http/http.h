@@ -123,6 +123,9 @@ bool reply_stream_end(exchange *e);
 
 /* client.c: whether nobody waits for the response any more. Looks at the connection without waiting. */
 bool client_gone(exchange *e);
+/* Ends what is read from every connection, and new ones: CivetWeb's threads, which look only every two seconds whether they
+ * are to stop, wake. What is being written goes on. */
+void clients_hang_up(const http *server);
 
 /* Routes. */
 void route_chat(exchange *e);

@@ -146,6 +146,7 @@ static bp_status http_run(bp_frontend *h, bp_error *error)
     while (h->active > 0 && pthread_cond_timedwait(&h->changed, &h->lock, &until) == 0)
         ;
     pthread_mutex_unlock(&h->lock);
+    clients_hang_up(h);
     mg_stop(h->web);
     h->web = NULL;
     return BP_OK;
