@@ -117,3 +117,19 @@ def test_no_file_names_this_machine():
             if word in text:
                 wrong.append(f"{path}: {word}")
     assert not wrong, "\n".join(wrong)
+
+
+def test_every_case_of_the_acceptance_list_has_its_test():
+    rows = re.findall(r"^\| (\d+) \| [^|]+ \| ([^|]+) \|$", (ROOT / "tests" / "acceptance.md").read_text(), re.MULTILINE)
+    assert [int(number) for number, _ in rows] == list(range(1, 84))
+    missing = []
+    for number, shown in rows:
+        names = re.findall(r"`([\w/]+\.(?:c|py))::(\w+)`", shown)
+        if not names and not shown.strip().endswith("."):
+            missing.append(f"{number}: neither a test nor a sentence")
+        for file, name in names:
+            path = ROOT / "tests" / file
+            definition = rf"^def {name}\(" if file.endswith(".py") else rf"^static void {name}\(|^\s*{{\"{name}\""
+            if not path.is_file() or not re.search(definition, path.read_text(encoding="utf-8"), re.MULTILINE):
+                missing.append(f"{number}: {file} has no test {name}")
+    assert not missing, "\n".join(missing)
