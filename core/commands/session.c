@@ -315,6 +315,10 @@ static engine_model model_of(const config *c, const config_model *m)
                           .max_tokens = (uint32_t)m->max_tokens,
                           .pinned = m->pinned,
                           .idle_ns = m->pinned ? 0 : (uint64_t)m->idle_seconds * 1000000000u,
+                          .task = (uint32_t)m->task,
+                          .pooling = (uint32_t)m->pooling,
+                          .normalise = (uint32_t)m->normalize,
+                          .append_eos = (uint32_t)m->append_eos,
                           .system_prompt = m->system_prompt,
                           .sampling = sampling_of(m)};
 }

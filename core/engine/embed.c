@@ -26,8 +26,8 @@ bp_status embed_encode(const loaded *l, const bp_request *request, token_list *o
     if (!(request->flags & BP_REQUEST_TRUNCATE))
         return error_set(error, BP_ELIMIT, "the input has %zu tokens and the context of model \"%s\" is %u: it must be shorter",
                          out->count, l->config->name, l->context);
-    /* The last token of a text is the one that ends it, however long it was. */
-    if (request->input == BP_INPUT_TEXT && !(request->flags & BP_REQUEST_NO_BOS))
+    /* What ends a text ends it however long it was. */
+    if (l->ends_texts && request->input == BP_INPUT_TEXT && !(request->flags & BP_REQUEST_NO_BOS))
         out->ids[l->context - 1] = out->ids[out->count - 1];
     out->count = l->context;
     return BP_OK;

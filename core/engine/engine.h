@@ -45,6 +45,10 @@ typedef struct engine_model {
     uint32_t max_tokens;       /* of an answer whose request came from defaults() and was not changed; 0: what fits */
     bool pinned;               /* never leaves memory for others, nor after a while */
     uint64_t idle_ns;          /* leaves memory after so long without a request; 0: only when others need the room */
+    uint32_t task;             /* MODEL_TASK_… */
+    uint32_t pooling;          /* of an embedder: MODEL_POOLING_… */
+    uint32_t normalise;        /* of an embedder: MODEL_AUTO, YES or NO; so is the next */
+    uint32_t append_eos;       /* a text ends with the end token; AUTO: where pooling is last, else as the file has it */
     const char *system_prompt; /* put before requests without a system message; NULL is none */
     bp_sampling sampling;      /* what defaults() gives; size 0: the neutral ones */
     unsigned mapping_flags;

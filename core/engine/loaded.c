@@ -149,6 +149,20 @@ bp_status loaded_text(loaded *l, bp_error *error)
     return BP_OK;
 }
 
+/* Whether an embedder's texts end with the end token. */
+static bp_status choose_end(loaded *l, bp_error *error)
+{
+    const model_vocabulary *v = model_vocabulary_of(l->file);
+    uint32_t wanted = l->config->append_eos;
+    if (!l->embedder && wanted)
+        return error_set(error, BP_EINVAL, "append_eos is an embedder's, and %s gives answers: write task: embed", l->config->file);
+    if (wanted == MODEL_YES && v->eos < 0)
+        return error_set(error, BP_EINVAL, "append_eos is true and the vocabulary of %s has no end token", l->config->file);
+    bool automatic = v->eos >= 0 && (v->add_eos || model_shape_of(l->file)->pooling == MODEL_POOLING_LAST);
+    l->ends_texts = l->embedder && (wanted == MODEL_AUTO ? automatic : wanted == MODEL_YES);
+    return BP_OK;
+}
+
 /* --- the two halves ----------------------------------------------------------------------------------------------------- */
 
 static bp_status check_program(loaded *l, bp_error *error)
@@ -170,12 +184,15 @@ bp_status loaded_open(const engine_model *config, const engine_backend *backend,
         return error_set(error, BP_ENOMEM, "no memory to load model \"%s\"", config->name);
     l->config = config;
     l->backend = backend;
-    model_options options = {.mapping_flags = config->mapping_flags, .context = config->context, .numerics = config->numerics};
+    model_options options = {.mapping_flags = config->mapping_flags, .context = config->context, .numerics = config->numerics,
+                             .task = config->task, .pooling = config->pooling, .normalise = config->normalise};
     bp_status status = model_open(config->file, &options, &l->file, error);
     if (status == BP_OK) {
         start_reading_text(l);
         status = check_program(l, error);
     }
+    if (status == BP_OK)
+        status = choose_end(l, error);
     if (status == BP_OK)
         status = plan_limits(l, error);
     if (status != BP_OK) {

@@ -215,9 +215,13 @@ static bp_status encode_text(const loaded *l, const bp_request *request, token_l
         return error_set(error, BP_EINVAL, "the request has no text");
     unsigned flags = request->flags & BP_REQUEST_PARSE_SPECIAL ? TOKENIZER_SPECIAL : 0;
     if (!(request->flags & BP_REQUEST_NO_BOS))
-        flags |= l->embedder ? TOKENIZER_BOS | TOKENIZER_EOS : TOKENIZER_BOS;
-    return tokenizer_encode(l->tokenizer, request->text ? request->text : "", (size_t)request->text_bytes, NULL, flags, out,
-                            error);
+        flags |= TOKENIZER_BOS;
+    bp_status status = tokenizer_encode(l->tokenizer, request->text ? request->text : "", (size_t)request->text_bytes, NULL, flags,
+                                        out, error);
+    bool ends = l->ends_texts && !(request->flags & BP_REQUEST_NO_BOS);
+    if (status == BP_OK && ends && !token_list_append(out, tokenizer_eos(l->tokenizer)))
+        status = fail_memory(error);
+    return status;
 }
 
 static bp_status copy_tokens(const loaded *l, const bp_request *request, token_list *out, bp_error *error)

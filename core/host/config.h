@@ -56,6 +56,8 @@ typedef struct config_model {
     int64_t max_tokens;        /* of an answer, where a request names none; 0: as many as fit */
     double temperature, top_p, min_p, typical_p, repetition_penalty, frequency_penalty, presence_penalty;
     int64_t top_k, penalty_window, seed;
+    int32_t task, pooling;     /* MODEL_TASK_…, MODEL_POOLING_… */
+    int32_t normalize, append_eos; /* MODEL_AUTO, YES or NO */
     const char *system_prompt; /* put before requests that have no system message; NULL is none */
     const yaml_node *node;     /* NULL where no file holds it */
 } config_model;

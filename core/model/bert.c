@@ -12,6 +12,7 @@
 #include "model/architecture.h"
 #include "model/builder.h"
 #include "model/dtype.h"
+#include "model/pooling.h"
 
 #include <inttypes.h>
 #include <math.h>
@@ -22,13 +23,12 @@ enum {
     MAX_LAYERS = 4096, MAX_WIDTH = 1 << 24, MAX_HEADS = 1 << 14, MAX_HEAD_DIM = 1024, MAX_POSITIONS = 1 << 20,
     OPS_PER_LAYER = 7, OTHER_OPS = 4 /* two EMBED, NORM, POOL */
 };
-enum { FILE_MEAN = 1, FILE_CLS = 2, FILE_LAST = 3 }; /* pooling_type in files */
 
 typedef struct bert {
     const architecture_job *job;
     uint32_t layers, width, ffn_width, heads, head_dim, vocab_size, train_context, context;
-    uint32_t activation, pooling;
-    bool normalise;
+    uint32_t activation;
+    model_pooling pooling;
     float epsilon;
     int32_t cache;
     const float *positions; /* [context][width], with the first token type's vector added */
@@ -99,26 +99,15 @@ static bp_status read_activation(bert *m)
     return status;
 }
 
-/* How rows become a vector; GGUF files of other makers do not say whether it is normalised, and mean that it is. */
 static bp_status read_pooling(bert *m)
 {
     char key[96];
-    uint32_t pooling;
     bool causal;
-    bp_status status;
-    if ((status = gguf_bool(m->job->file, full_key(m, "attention.causal", key), false, NULL, &causal, m->error)) != BP_OK ||
-        (status = gguf_bool(m->job->file, full_key(m, "pooling_normalize", key), true, NULL, &m->normalise, m->error)) !=
-            BP_OK ||
-        (status = gguf_u32(m->job->file, full_key(m, "pooling_type", key), FILE_MEAN, NULL, &pooling, m->error)) != BP_OK)
-        return status;
-    if (causal)
+    bp_status status = gguf_bool(m->job->file, full_key(m, "attention.causal", key), false, NULL, &causal, m->error);
+    if (status == BP_OK && causal)
         return error_set(m->error, BP_EUNSUPPORTED, "key \"%s.attention.causal\" is true; this build knows %s without",
                          m->job->arch->name, m->job->arch->name);
-    if (pooling != FILE_MEAN && pooling != FILE_CLS && pooling != FILE_LAST)
-        return error_set(m->error, BP_EUNSUPPORTED, "key \"%s\" is %" PRIu32 "; this build knows mean (%d), cls (%d) and last (%d)",
-                         key, pooling, FILE_MEAN, FILE_CLS, FILE_LAST);
-    m->pooling = pooling == FILE_MEAN ? BP_POOL_MEAN : pooling == FILE_CLS ? BP_POOL_FIRST : BP_POOL_LAST;
-    return BP_OK;
+    return status == BP_OK ? pooling_read(m->job, MODEL_POOLING_MEAN, &m->pooling, m->error) : status;
 }
 
 static bp_status read_vocabulary(bert *m)
@@ -256,7 +245,6 @@ static int32_t add_embed(const bert *m, builder *b, int32_t weight, uint16_t fla
 
 static void add_network(bert *m, builder *b)
 {
-    bp_pool_args pool = {.pooling = m->pooling, .normalise = m->normalise};
     m->cache = builder_cache(b, m->heads, m->head_dim, 0);
     int32_t token = add_embed(m, b, builder_matrix(b, "token_embd.weight", m->vocab_size, m->width), 0);
     int32_t table = builder_table(b, "positions", m->positions, m->context, m->width);
@@ -267,7 +255,7 @@ static void add_network(bert *m, builder *b)
         x = add_layer(m, b, x);
     }
     b->layer = -1;
-    builder_op(b, BP_OP_POOL, 0, 0, x, &pool, sizeof pool);
+    pooling_add(&m->pooling, b, x);
 }
 
 bp_status bert_build(const architecture_job *job, bp_error *error)
@@ -290,6 +278,7 @@ bp_status bert_build(const architecture_job *job, bp_error *error)
     job->program->max_context = m.context;
     *job->shape = (model_shape){.layers = m.layers, .width = m.width, .heads = m.heads, .kv_heads = m.heads,
                                 .head_dim = m.head_dim, .ffn_width = m.ffn_width, .vocab_size = m.vocab_size,
-                                .train_context = m.train_context};
+                                .train_context = m.train_context, .task = pooling_task(&m.pooling),
+                                .pooling = m.pooling.kind};
     return BP_OK;
 }

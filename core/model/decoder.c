@@ -4,11 +4,14 @@
  *   x = EMBED(token)
  *   each layer:  h = NORM(x); q = QKV(h); a = ATTENTION(q); x = LINEAR(a) + x
  *                h = NORM(x); g = GATED_MLP(h);             x = LINEAR(g) + x
- *   LOGITS(NORM(x))
+ *   LOGITS(NORM(x)), or POOL(NORM(x)) of an embedder
  *
  * With post norms, Gemma's, the additions are x = NORM(LINEAR(…)) + x. Qwen3 and Gemma 3 normalise the heads of q and k;
  * Qwen2 has biases; Phi-3 keeps Q, K and V in one tensor, and gate and up in another. In the last layer ROWS comes right
- * after the attention: what follows is needed only for the rows that want output. */
+ * after the attention: what follows is needed only for the rows that want output.
+ *
+ * An embedder's text comes in one step, so that a layer's keys and values are read before the next layer writes its own: all
+ * layers share one cache, or two where some have a window. */
 #include "model/decoder.h"
 
 #include "base/error.h"
@@ -17,7 +20,7 @@
 #include <stdio.h>
 #include <string.h>
 
-enum { OPS_PER_LAYER = 9, OTHER_OPS = 5 /* EMBED, two ROWS, NORM, LOGITS */ };
+enum { OPS_PER_LAYER = 9, OTHER_OPS = 5 /* EMBED, two ROWS, NORM, LOGITS or POOL */ };
 
 static int32_t add_norm(const decoder *d, builder *b, const char *weight, uint32_t rows, int32_t x)
 {
@@ -67,7 +70,17 @@ static void find_qkv(const decoder *d, builder *b, int32_t weights[8])
     weights[7] = d->traits->head_norms ? builder_vector(b, "attn_k_norm.weight", d->head_dim) : -1;
 }
 
-static int32_t add_attention(const decoder *d, builder *b, int32_t h)
+static int32_t cache_of(decoder *d, builder *b, bool window)
+{
+    uint32_t reach = window ? d->window : 0;
+    if (d->pooling.kind == MODEL_POOLING_FILE)
+        return builder_cache(b, d->kv_heads, d->head_dim, reach);
+    if (d->caches[window] < 0)
+        d->caches[window] = builder_cache(b, d->kv_heads, d->head_dim, reach);
+    return d->caches[window];
+}
+
+static int32_t add_attention(decoder *d, builder *b, int32_t h)
 {
     uint32_t q = d->heads * d->head_dim;
     bool window = decoder_has_window(d, (uint32_t)b->layer);
@@ -78,7 +91,7 @@ static int32_t add_attention(const decoder *d, builder *b, int32_t h)
                                    .soft_cap = d->attention_cap, .sinks = -1};
     int32_t weights[8];
     find_qkv(d, b, weights);
-    int32_t cache = builder_cache(b, d->kv_heads, d->head_dim, window ? d->window : 0);
+    int32_t cache = cache_of(d, b, window);
     int32_t rotated = builder_op(b, BP_OP_QKV, q, BP_ROWS_TOKENS, h, &args, sizeof args);
     memcpy(builder_last(b)->weight, weights, sizeof weights);
     builder_last(b)->cache = cache;
@@ -101,11 +114,11 @@ static int32_t add_mlp(const decoder *d, builder *b, uint32_t rows, int32_t h)
     return out;
 }
 
-static int32_t add_layer(const decoder *d, builder *b, int32_t x)
+static int32_t add_layer(decoder *d, builder *b, int32_t x)
 {
     uint32_t q = d->heads * d->head_dim, rows = BP_ROWS_TOKENS;
     int32_t a = add_attention(d, b, add_norm(d, b, "attn_norm.weight", rows, x));
-    if ((uint32_t)b->layer + 1 == d->layers) {
+    if ((uint32_t)b->layer + 1 == d->layers && d->pooling.kind == MODEL_POOLING_FILE) {
         rows = BP_ROWS_OUTPUTS;
         a = builder_op(b, BP_OP_ROWS, q, rows, a, NULL, 0);
         x = builder_op(b, BP_OP_ROWS, d->width, rows, x, NULL, 0);
@@ -115,10 +128,26 @@ static int32_t add_layer(const decoder *d, builder *b, int32_t x)
     return add_projection(d, b, "ffn_down", "post_ffw_norm.weight", d->ffn_width, rows, g, x);
 }
 
-static void add_network(const decoder *d, builder *b)
+/* A head that is a tensor of its own is not needed for vectors. */
+static void add_result(const decoder *d, builder *b, int32_t embedding, int32_t x)
+{
+    if (d->pooling.kind != MODEL_POOLING_FILE) {
+        const bp_weight *head = gguf_find_tensor(d->job->file, "output.weight");
+        if (head)
+            builder_mark_used(b, head);
+        pooling_add(&d->pooling, b, add_norm(d, b, "output_norm.weight", BP_ROWS_TOKENS, x));
+        return;
+    }
+    bp_logits_args logits = {.scale = 1, .soft_cap = d->logit_cap};
+    x = add_norm(d, b, "output_norm.weight", BP_ROWS_OUTPUTS, x);
+    int32_t head = builder_optional_matrix(b, "output.weight", d->vocab_size, d->width);
+    builder_op(b, BP_OP_LOGITS, 0, 0, x, &logits, sizeof logits);
+    builder_last(b)->weight[0] = head >= 0 ? head : embedding; /* a tied head */
+}
+
+static void add_network(decoder *d, builder *b)
 {
     bp_embed_args embed = {.scale = d->traits->scaled_embedding ? sqrtf((float)d->width) : 1};
-    bp_logits_args logits = {.scale = 1, .soft_cap = d->logit_cap};
     int32_t embedding = builder_matrix(b, "token_embd.weight", d->vocab_size, d->width);
     int32_t x = builder_op(b, BP_OP_EMBED, d->width, BP_ROWS_TOKENS, -1, &embed, sizeof embed);
     builder_last(b)->weight[0] = embedding;
@@ -127,19 +156,17 @@ static void add_network(const decoder *d, builder *b)
         x = add_layer(d, b, x);
     }
     b->layer = -1;
-    x = add_norm(d, b, "output_norm.weight", BP_ROWS_OUTPUTS, x);
-    int32_t head = builder_optional_matrix(b, "output.weight", d->vocab_size, d->width);
-    builder_op(b, BP_OP_LOGITS, 0, 0, x, &logits, sizeof logits);
-    builder_last(b)->weight[0] = head >= 0 ? head : embedding; /* a tied head */
+    add_result(d, b, embedding, x);
 }
 
 bp_status decoder_build(const architecture_job *job, bp_error *error)
 {
-    decoder d = {.job = job, .traits = job->arch->decoder, .error = error};
+    decoder d = {.job = job, .traits = job->arch->decoder, .caches = {-1, -1}, .error = error};
     builder b;
     bp_status status;
     if ((status = decoder_read_sizes(&d)) != BP_OK || (status = decoder_read_rope(&d)) != BP_OK ||
-        (status = decoder_read_vocabulary(&d)) != BP_OK || (status = decoder_choose_context(&d)) != BP_OK)
+        (status = decoder_read_vocabulary(&d)) != BP_OK || (status = decoder_choose_context(&d)) != BP_OK ||
+        (status = pooling_read(job, MODEL_POOLING_FILE, &d.pooling, error)) != BP_OK)
         return status;
     builder_begin(&b, job->file, job->memory, d.layers * OPS_PER_LAYER + OTHER_OPS, error);
     if ((status = b.status) != BP_OK || (status = decoder_read_rope_divisors(&d, &b)) != BP_OK)
@@ -149,10 +176,12 @@ bp_status decoder_build(const architecture_job *job, bp_error *error)
     add_network(&d, &b);
     if ((status = builder_finish(&b, job->program)) != BP_OK)
         return status;
-    job->program->vocab_size = job->program->output_width = d.vocab_size;
+    job->program->vocab_size = d.vocab_size;
+    job->program->output_width = d.pooling.kind == MODEL_POOLING_FILE ? d.vocab_size : d.width;
     job->program->max_context = d.context;
     *job->shape = (model_shape){.layers = d.layers, .width = d.width, .heads = d.heads, .kv_heads = d.kv_heads,
                                 .head_dim = d.head_dim, .ffn_width = d.ffn_width, .vocab_size = d.vocab_size,
-                                .train_context = d.train_context};
+                                .train_context = d.train_context, .task = pooling_task(&d.pooling),
+                                .pooling = d.pooling.kind};
     return decoder_fill_rope(&d, &b);
 }

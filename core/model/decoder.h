@@ -8,6 +8,7 @@
 
 #include "model/architecture.h"
 #include "model/builder.h"
+#include "model/pooling.h"
 
 typedef struct decoder_rope {
     uint32_t mode;          /* BP_ROPE_…: how the rows of Q and K are ordered */
@@ -27,6 +28,8 @@ typedef struct decoder {
     uint32_t longest;                /* the most positions that this build can run, however many were trained */
     float epsilon, attention_scale, attention_cap, logit_cap; /* a cap of 0 is none */
     decoder_rope rope;
+    model_pooling pooling;    /* of an embedder */
+    int32_t caches[2];        /* of an embedder: what layers without and with a window share; -1: not needed yet */
     bp_error *error;
 } decoder;
 

@@ -23,7 +23,8 @@ typedef struct name_row {
 } name_row;
 
 struct hf_family {
-    const char *classes; /* with a space before and after each */
+    const char *classes;  /* with a space before and after each */
+    const char *headless; /* the same of classes that have no head, where others do; or NULL */
     const char *arch;
     const key_row *keys;           /* ends with a NULL json */
     const char *prefix;            /* that names may have and says nothing */
@@ -70,7 +71,7 @@ static void put_bert(hf_folder *f)
     else
         require_word(f, "hidden_act", "gelu");
     hf_put_bool(f, "attention.causal", false);
-    hf_put_pooling(f);
+    hf_put_pooling(f, MODEL_POOLING_MEAN);
 }
 
 /* Divisors of the frequencies where long waves are slowed and short ones are not: Llama 3.1's, which GGUF has as a tensor. */
@@ -145,6 +146,9 @@ static void put_decoder(hf_folder *f)
         hf_fail(f, BP_EUNSUPPORTED, "config.json", "\"use_sliding_window\" is true; this build knows such models without");
     else if (window >= 1 && !json_object_get(f->config, "use_sliding_window"))
         hf_put_u32(f, "attention.sliding_window", (uint32_t)window);
+    if (f->headless && !json_is_true(json_object_get(f->config, "tie_word_embeddings")))
+        hf_put_bool(f, "headless", true);
+    hf_put_pooling(f, f->headless ? MODEL_POOLING_LAST : MODEL_POOLING_FILE);
 }
 
 /* --- the classes ------------------------------------------------------------------------------------------------------ */
@@ -182,7 +186,6 @@ static const key_row decoder_keys[] = {
     {"intermediate_size", "feed_forward_length", KEY_COUNT, true},
     {"num_attention_heads", "attention.head_count", KEY_COUNT, true},
     {"num_key_value_heads", "attention.head_count_kv", KEY_COUNT, false},
-    {"max_position_embeddings", "context_length", KEY_COUNT, true},
     {"rms_norm_eps", "attention.layer_norm_rms_epsilon", KEY_REAL, true},
     {"vocab_size", "vocab_size", KEY_COUNT, true},
     {0},
@@ -213,9 +216,9 @@ static const name_row decoder_outer[] = {
 static const hf_family families[] = {
     {.classes = " BertModel BertForMaskedLM ", .arch = "bert", .keys = bert_keys, .prefix = "bert.", .layer = "encoder.layer.",
      .inner = bert_inner, .outer = bert_outer, .ignored = " embeddings.position_ids pooler. cls. ", .put_more = put_bert},
-    {.classes = " LlamaForCausalLM MistralForCausalLM ", .arch = "llama", DECODER},
-    {.classes = " Qwen2ForCausalLM ", .arch = "qwen2", DECODER},
-    {.classes = " Qwen3ForCausalLM ", .arch = "qwen3", DECODER},
+    {.classes = " LlamaForCausalLM MistralForCausalLM ", .headless = " LlamaModel MistralModel ", .arch = "llama", DECODER},
+    {.classes = " Qwen2ForCausalLM ", .headless = " Qwen2Model ", .arch = "qwen2", DECODER},
+    {.classes = " Qwen3ForCausalLM ", .headless = " Qwen3Model ", .arch = "qwen3", DECODER},
 };
 
 /* --- looking up ------------------------------------------------------------------------------------------------------- */
@@ -237,12 +240,15 @@ const hf_family *hf_family_find(hf_folder *f)
         hf_fail(f, BP_EINVAL, "config.json", "\"architectures\" does not name one class");
         return NULL;
     }
-    for (size_t i = 0; i < sizeof families / sizeof *families; i++)
-        if (is_listed(families[i].classes, class))
+    for (size_t i = 0; i < sizeof families / sizeof *families; i++) {
+        f->headless = families[i].headless && is_listed(families[i].headless, class);
+        if (f->headless || is_listed(families[i].classes, class))
             return &families[i];
+    }
     char known[300] = "";
     for (size_t i = 0, used = 0; i < sizeof families / sizeof *families && used < sizeof known; i++)
-        used += (size_t)snprintf(known + used, sizeof known - used, "%s", families[i].classes + (i > 0));
+        used += (size_t)snprintf(known + used, sizeof known - used, "%s%s", families[i].classes + (i > 0),
+                                 families[i].headless ? families[i].headless + 1 : "");
     hf_fail(f, BP_EUNSUPPORTED, "config.json", "the model is a \"%.60s\"; this build knows%s", class, known);
     return NULL;
 }

@@ -11,6 +11,7 @@
 #define BACKPLANE_MODEL_HUGGINGFACE_PARTS_H
 
 #include "model/gguf_table.h"
+#include "model/model.h"
 
 #include <jansson.h>
 
@@ -19,6 +20,7 @@ typedef struct hf_folder {
     gguf_table table;
     json_t *config;
     const char *arch; /* as in general.architecture */
+    bool headless;    /* the class is a network without what makes answers of its rows */
     bool has_bos, has_eos; /* their keys have been put */
     bp_weight extra;       /* a tensor that is computed from config.json; no data: none */
 } hf_folder;
@@ -45,7 +47,8 @@ void hf_family_put_keys(hf_folder *f, const hf_family *family);
 /* The tensor's name here: true, and an empty one for a tensor that is not needed. */
 bool hf_family_rename(const hf_family *family, const char *name, char out[64]);
 
-void hf_put_pooling(hf_folder *f);
+/* Where neither modules.json says it nor this, MODEL_POOLING_…, the model gives logits. Puts the context as well. */
+void hf_put_pooling(hf_folder *f, uint32_t fallback);
 /* The merges, and the name of the pre-tokenizer. */
 void hf_put_bpe(hf_folder *f, const json_t *root, const json_t *model);
 /* `count` is the number of rows of the embedding. */

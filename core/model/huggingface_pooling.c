@@ -1,24 +1,23 @@
 /* huggingface_pooling: modules.json of sentence-transformers: how the rows of a text become one vector, and how long a text
- * may be. A folder without one means what sentence-transformers makes of it: the mean of the rows, as it is. */
+ * may be. An encoder's folder without one means what sentence-transformers makes of it: the mean of the rows, as it is. A
+ * decoder's gives answers, or, where its class has no head, vectors as pooling.h makes them of such models. */
 #include "model/huggingface_parts.h"
 
 #include <inttypes.h>
 #include <stdio.h>
 #include <string.h>
 
-/* GGUF's numbers of pooling_type. */
-enum { POOLING_MEAN = 1, POOLING_CLS = 2, POOLING_LAST = 3 };
-
-static const struct { const char *key; uint32_t pooling; } modes[] = {
-    {"pooling_mode_mean_tokens", POOLING_MEAN},
-    {"pooling_mode_cls_token", POOLING_CLS},
-    {"pooling_mode_lasttoken", POOLING_LAST},
+/* Older files have a switch for each mode, newer ones its name. */
+static const struct { const char *key, *name; uint32_t pooling; } modes[] = {
+    {"pooling_mode_mean_tokens", "mean", MODEL_POOLING_MEAN},
+    {"pooling_mode_cls_token", "cls", MODEL_POOLING_CLS},
+    {"pooling_mode_lasttoken", "lasttoken", MODEL_POOLING_LAST},
 };
 
 static uint32_t known_mode(const char *key)
 {
     for (size_t i = 0; i < sizeof modes / sizeof *modes; i++)
-        if (strcmp(modes[i].key, key) == 0)
+        if (strcmp(modes[i].key, key) == 0 || strcmp(modes[i].name, key) == 0)
             return modes[i].pooling;
     return 0;
 }
@@ -29,7 +28,11 @@ static uint32_t read_pooling(hf_folder *f, const char *folder)
     uint32_t pooling = 0;
     snprintf(file, sizeof file, "%s%sconfig.json", folder, *folder ? "/" : "");
     json_t *config = hf_read_json(f, file, true), *value;
-    const char *key;
+    const char *key, *name = hf_text(config, "pooling_mode");
+    if (*name && !(pooling = known_mode(name)))
+        hf_fail(f, BP_EUNSUPPORTED, file, "\"pooling_mode\" is \"%.60s\"; this build knows mean, cls and lasttoken", name);
+    if (json_is_false(json_object_get(config, "include_prompt")))
+        hf_fail(f, BP_EUNSUPPORTED, file, "\"include_prompt\" is false; this build pools the rows of a prompt too");
     json_object_foreach(config, key, value) {
         if (strncmp(key, "pooling_mode_", 13) != 0 || !json_is_true(value))
             continue;
@@ -84,17 +87,21 @@ static void put_context(hf_folder *f)
     hf_put_u32(f, "context_length", (uint32_t)context);
 }
 
-void hf_put_pooling(hf_folder *f)
+void hf_put_pooling(hf_folder *f, uint32_t fallback)
 {
-    uint32_t pooling = POOLING_MEAN;
-    bool normalise = false;
+    uint32_t pooling = fallback;
+    bool normalise = f->headless;
     json_t *modules = hf_read_json(f, "modules.json", false);
     if (modules && json_array_size(modules) < 2)
         hf_fail(f, BP_EUNSUPPORTED, "modules.json", "it is no list of a Transformer and what follows it");
+    if (modules)
+        normalise = false;
     for (size_t i = 0; i < json_array_size(modules); i++)
         read_module(f, json_array_get(modules, i), i, &pooling, &normalise);
     json_decref(modules);
-    hf_put_u32(f, "pooling_type", pooling);
-    hf_put_bool(f, "pooling_normalize", normalise);
+    if (pooling != MODEL_POOLING_FILE) {
+        hf_put_u32(f, "pooling_type", pooling);
+        hf_put_bool(f, "pooling_normalize", normalise);
+    }
     put_context(f);
 }

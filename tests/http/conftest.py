@@ -7,11 +7,13 @@ import re
 import signal
 import socket
 import subprocess
+import sys
 import threading
 
 import pytest
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
+sys.path.insert(0, str(ROOT / "tests" / "support"))  # tiny_models, dequantised
 BUILD = pathlib.Path(os.environ["BACKPLANE_TEST_BUILD"])
 PROGRAM = BUILD / "bin" / "backplane"
 

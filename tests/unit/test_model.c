@@ -4,6 +4,7 @@
 #include "support/tiny_llama.h"
 
 #include <backplane/backend.h>
+#include <backplane/engine.h>
 #include <math.h>
 #include <setjmp.h>
 #include <stdarg.h>
@@ -30,12 +31,16 @@ static void begin(fixture *f, const tiny_llama *options)
     tiny_llama_fill(&f->w, options);
 }
 
-static bp_status open_model(fixture *f, uint32_t context)
+static bp_status open_as(fixture *f, model_options options)
 {
-    const model_options options = {.context = context};
     writer_finish(&f->w, &f->bytes);
     bp_status status = gguf_parse(f->bytes.data, f->bytes.size, "f", &f->file, &f->error);
     return status == BP_OK ? model_from_gguf(f->file, "f", &options, &f->model, &f->error) : status;
+}
+
+static bp_status open_model(fixture *f, uint32_t context)
+{
+    return open_as(f, (model_options){.context = context});
 }
 
 static void must_open(fixture *f, uint32_t context)
@@ -228,6 +233,75 @@ static void gemma_mixes_windows(void **state)
     assert_true(((const bp_embed_args *)p->ops[0].args)->scale == 8);
     assert_true(((const bp_logits_args *)p->ops[p->op_count - 1].args)->soft_cap == 30);
     end(&f);
+}
+
+/* --- embedders -------------------------------------------------------------------------------------------------------- */
+
+/* What it is: 0 pooling is a model of answers. */
+static void check_task(const tiny_llama *tiny, const char *key, uint32_t value, model_options options, uint32_t pooling, bool normalise)
+{
+    fixture f;
+    begin(&f, tiny);
+    if (key)
+        writer_u32(&f.w, key, value);
+    if (open_as(&f, options) != BP_OK)
+        fail_msg("%s", f.error.message);
+    const bp_program *p = model_program(f.model);
+    const bp_op *last = &p->ops[p->op_count - 1];
+    const model_shape *s = model_shape_of(f.model);
+    check_values(p);
+    assert_true(s->task == (pooling ? BP_TASK_EMBED : BP_TASK_GENERATE) && s->pooling == pooling);
+    assert_int_equal(last->kind, pooling ? BP_OP_POOL : BP_OP_LOGITS);
+    assert_int_equal(p->output_width, pooling ? s->width : s->vocab_size);
+    /* Layers share a cache for each kind of window. */
+    assert_int_equal(p->cache_count, !pooling ? s->layers : tiny->window ? 2 : 1);
+    for (uint32_t i = 0; i < p->op_count && pooling; i++) {
+        assert_true(p->ops[i].kind != BP_OP_ROWS);
+        assert_true(p->ops[i].kind != BP_OP_ATTENTION || ((const bp_attention_args *)p->ops[i].args)->mask == BP_MASK_CAUSAL);
+    }
+    static const uint32_t kinds[] = {0, BP_POOL_MEAN, BP_POOL_FIRST, BP_POOL_LAST};
+    const bp_pool_args *pool = last->args;
+    if (pooling)
+        assert_true(pool->pooling == kinds[pooling] && pool->normalise == normalise);
+    end(&f);
+}
+
+static void a_decoder_embeds_where_it_is_asked_to(void **state)
+{
+    (void)state;
+    static const tiny_llama llama = {.untied = true}; /* and a head that vectors do not need */
+    const model_options embed = {.task = MODEL_TASK_EMBED};
+    check_task(&llama, NULL, 0, (model_options){0}, 0, false);
+    check_task(&llama, NULL, 0, (model_options){.task = MODEL_TASK_GENERATE}, 0, false);
+    check_task(&llama, NULL, 0, embed, MODEL_POOLING_LAST, true);
+    check_task(&gemma, NULL, 0, embed, MODEL_POOLING_LAST, true);
+    check_task(&llama, NULL, 0, (model_options){.task = MODEL_TASK_EMBED, .pooling = MODEL_POOLING_MEAN, .normalise = MODEL_NO},
+               MODEL_POOLING_MEAN, false);
+    static const char key[] = "llama.pooling_type";
+    check_task(&llama, key, 0, (model_options){0}, 0, false);
+    check_task(&llama, key, MODEL_POOLING_CLS, (model_options){0}, MODEL_POOLING_CLS, true);
+    check_task(&llama, key, MODEL_POOLING_CLS, (model_options){.pooling = MODEL_POOLING_LAST}, MODEL_POOLING_LAST, true);
+    check_task(&llama, key, MODEL_POOLING_MEAN, (model_options){.task = MODEL_TASK_GENERATE}, 0, false);
+}
+
+static void what_no_embedder_can_be_is_refused(void **state)
+{
+    (void)state;
+    static const struct { const char *key; uint32_t value; model_options options; const char *message; } cases[] = {
+        {NULL, 0, {.pooling = MODEL_POOLING_MEAN}, "write task: embed"},
+        {NULL, 0, {.normalise = MODEL_YES}, "write task: embed"},
+        {"llama.pooling_type", 4, {0}, "key \"llama.pooling_type\" is 4; this build knows mean (1), cls (2) and last (3)"},
+    };
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        fixture f;
+        begin(&f, &(tiny_llama){0});
+        if (cases[i].key)
+            writer_u32(&f.w, cases[i].key, cases[i].value);
+        assert_true(open_as(&f, cases[i].options) != BP_OK);
+        if (!strstr(f.error.message, cases[i].message))
+            fail_msg("\"%s\" where \"%s\" is expected", f.error.message, cases[i].message);
+        end(&f);
+    }
 }
 
 /* No key says that Gemma 3 27B, the one of 62 layers, scales by what the width gives a head. */
@@ -639,6 +713,8 @@ int main(void)
         cmocka_unit_test(linear_scaling_and_factors_reach_the_table),
         cmocka_unit_test(a_vocabulary_is_read),
         cmocka_unit_test(gemma_mixes_windows),
+        cmocka_unit_test(a_decoder_embeds_where_it_is_asked_to),
+        cmocka_unit_test(what_no_embedder_can_be_is_refused),
         cmocka_unit_test(one_gemma_scales_by_its_width),
         cmocka_unit_test(fused_tensors_are_cut_into_rows),
         cmocka_unit_test(longrope_follows_the_context),

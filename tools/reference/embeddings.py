@@ -1,14 +1,18 @@
 #!/usr/bin/env python3
-"""Makes tests/golden/embeddings-tiny.json and embeddings-minilm.json: what `transformers` and the pooling that
-sentence-transformers defines make of texts, in float32.
+"""Makes tests/golden/embeddings-*.json: what `transformers` and the pooling that sentence-transformers defines make of texts, in
+float32.
 
     $(tools/python reference) tools/reference/embeddings.py
 
-The tiny models are tests/support/tiny_bert.c's: the same generator fills them here. all-MiniLM-L6-v2 is the folder that
-tools/fetch minilm gives. tests/golden/README.md says how the files are read.
+The tiny BERTs are tests/support/tiny_bert.c's: the same generator fills them here. Other tiny models are folders that
+tests/support/tiny_models.py writes. all-MiniLM-L6-v2 is the folder that tools/fetch minilm gives, SmolLM2 the file of
+tools/fetch smollm2, de-quantised. tests/golden/README.md says how the files are read.
 """
 
+import pathlib
 import random
+import sys
+import tempfile
 
 import numpy
 import tokenizers
@@ -16,7 +20,10 @@ import torch
 import transformers
 
 import tokens
-from common import GOLDEN, MINILM, base64_text, fetch, write_json
+from common import GOLDEN, MINILM, REPOSITORY, SMOLLM2, Vocabulary, base64_text, build_tokenizer, encode, fetch, write_json
+
+sys.path.insert(0, str(REPOSITORY / "tests" / "support"))
+import tiny_models
 
 F = numpy.float32
 
@@ -111,7 +118,42 @@ def minilm():
         "cases": cases})
 
 
+def some_texts():
+    generator = random.Random(5)
+    words = sorted({word for text in tokens.PROSE for word in text.split() if len(word) < 20 and "\0" not in word})
+    chosen = ["x", "Hello world", "The weather is lovely today.", "Qu\u00e9 d\u00eda, \u4f60\u597d \U0001f642"]
+    return chosen + [" ".join(generator.choice(words) for _ in range(generator.randint(3, 12))) for _ in range(8)]
+
+
+def decoder_cases(model, encoder, end):
+    """Each text by its last row, behind an end token, and by the mean of its rows without one; all normalised."""
+    cases = []
+    for text in some_texts():
+        ids = encoder(text)
+        cases.append({"text": text, "ids": ids, "last": base64_text(embed(model, ids + [end], "last", True).tobytes()),
+                      "mean": base64_text(embed(model, ids, "mean", True).tobytes())})
+    return cases
+
+
+def decoders():
+    with tempfile.TemporaryDirectory() as folder:
+        folder = tiny_models.mistral(pathlib.Path(folder))
+        mistral = transformers.AutoModel.from_pretrained(folder, dtype=torch.float32, attn_implementation="eager").eval()
+        tokenizer = transformers.AutoTokenizer.from_pretrained(folder)
+        tiny_cases = decoder_cases(mistral, lambda text: tokenizer(text)["input_ids"], tokenizer.eos_token_id)
+    path = fetch(SMOLLM2)
+    smollm2 = transformers.AutoModel.from_pretrained(path.parent, gguf_file=path.name, dtype=torch.float32,
+                                                     attn_implementation="eager").eval()
+    vocabulary = Vocabulary(path)
+    tokenizer = build_tokenizer(vocabulary, "smollm")
+    cases = decoder_cases(smollm2, lambda text: encode(tokenizer, text, False), vocabulary.tokens.index("<|im_end|>"))
+    write_json(GOLDEN / "embeddings-decoders.json", {
+        "reference": f"transformers {transformers.__version__}, torch {torch.__version__}, float32",
+        "mistral": tiny_cases, "smollm2": cases})
+
+
 if __name__ == "__main__":
     torch.set_num_threads(1)
     tiny()
     minilm()
+    decoders()
