@@ -5,7 +5,10 @@ import importlib.machinery
 import importlib.util
 import json
 import pathlib
+import socketserver
 import sys
+import threading
+import time
 import xml.etree.ElementTree
 
 import pytest
@@ -14,8 +17,10 @@ ROOT = pathlib.Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(ROOT / "tools" / "benchmarks"))
 
 import engines  # noqa: E402
+import load  # noqa: E402
 import models  # noqa: E402
 import page  # noqa: E402
+import serve  # noqa: E402
 import suite  # noqa: E402
 
 LLAMA_BENCH = json.dumps([{"n_prompt": 512, "n_gen": 0, "samples_ts": [400.0, 300.0, 350.0]},
@@ -253,3 +258,83 @@ def test_a_free_build_that_computes_something_else_is_refused(free, monkeypatch)
     for build in ("far", "other"):
         with pytest.raises(engines.Failure, match="computes something else"):
             free.check_same_model(model, "fixed", build, "f", "d")
+
+
+class Streaming(socketserver.StreamRequestHandler):
+    """Answers three tokens in two pieces with a pause between them, the second split where a piece begins; or as the body asks."""
+
+    def handle(self):
+        head = list(iter(self.rfile.readline, b"\r\n"))
+        length = next(int(line.split(b":")[1]) for line in head if line.startswith(b"Content-Length"))
+        body = json.loads(self.rfile.read(length))
+        self.server.bodies.append(body)
+        if body.get("refuse"):
+            self.wfile.write(b"HTTP/1.1 503 Busy\r\n\r\nlater")
+            return
+        self.wfile.write(b"HTTP/1.1 200 OK\r\n\r\ndata: {}\n\nda")
+        time.sleep(0.05)
+        self.wfile.write(b'ta: {}\n\ndata: {"usage":{"prompt_tokens":7,"completion_tokens": 3}}\n\n' + b"data: [DONE]\n\n" * (not body.get("cut")))
+
+
+@pytest.fixture
+def streaming():
+    with socketserver.ThreadingTCPServer(("127.0.0.1", 0), Streaming) as server:
+        server.bodies, server.daemon_threads = [], True
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        yield server
+        server.shutdown()
+
+
+def test_what_clients_see(streaming):
+    port = streaming.server_address[1]
+    found = load.play(port, [{"number": number} for number in range(6)], 2)
+    assert sorted(body["number"] for body in streaming.bodies) == list(range(6))
+    assert found["requests"] == 6 and found["prompt_tokens"] == 42 and found["answer_tokens"] == 18 and found["pieces"] == 18
+    assert found["tokens_per_second"] == pytest.approx(18 / found["wall"]) and found["wall"] >= 3 * 0.05
+    assert 0 < found["first_median"] < 0.05 <= found["gap_median"] <= found["gap_p99"] < 0.5 and 0 < found["client_share"] < 1
+    with pytest.raises(engines.Failure, match="refused a request: HTTP/1.1 503 Busy"):
+        load.play(port, [{"refuse": True}], 1)
+    with pytest.raises(engines.Failure, match="closed a connection before its answer was complete"):
+        load.play(port, [{"cut": True}], 1)
+
+
+def test_prompts_are_of_all_lengths_and_none_begins_like_another():
+    texts = load.prompts(32, 50, 700, "seed")
+    lengths = sorted(len(text.split()) for text in texts)
+    assert 50 <= lengths[0] < 60 and 600 < lengths[-1] <= 700 and 150 < lengths[16] < 250
+    assert len({tuple(text.split()[:4]) for text in texts}) == 32
+    assert texts == load.prompts(32, 50, 700, "seed") != load.prompts(32, 50, 700, "another")
+
+
+def turn(rate, first, tokens=640):
+    return {"tokens_per_second": rate, "first_median": first, "first_p99": 2 * first, "gap_median": 0.005, "gap_p99": 0.05, "wall": 1.0,
+            "answer_tokens": tokens, "client_share": 0.03, "resident": 2**28}
+
+
+def servers(rates):
+    return {"key": "smollm2-q4_1", "title": "SmolLM2-135M Q4_1", "rounds": [{"8": {"ours": turn(ours, 0.1), "peer": turn(peer, first)}}
+                                                                             for ours, peer, first in rates]}
+
+
+def test_the_section_on_servers_says_what_was_missed(tmp_path):
+    plan = serve.Plan(levels=(8,))
+    good = servers([(500.0, 200.0, 0.3), (520.0, 250.0, 0.2), (400.0, 100.0, 0.4)])
+    assert serve.summarise(good, plan)[0]["speed"] == 2.5
+    text = serve.section([good], 2, plan)
+    assert "| SmolLM2-135M Q4_1 | 8 | 500 | 200 | 2.50 (≥ 2) | 100 / 300 | 200 / 600 | 5.0 / 5.0 | 50 / 50 |" in text
+    assert "Nothing of it is missed." in text and "3 % of one at most" in text and "Medians of 3 rounds" in text
+    text = serve.section([servers([(150.0, 100.0, 0.05)])], 2, plan)
+    assert "**1.50** (≥ 2)" in text and "8 streams: 1.50 × llama-server's tokens a second where 2 were promised" in text
+    assert "8 streams: the first token comes 2.00 × as late as llama-server's" in text
+    write_page(tmp_path)
+    written = (tmp_path / "benchmarks.md").read_text()
+    assert "## Servers under load\n\nNot measured.\n\n## " in written
+    page.put_servers(text, str(tmp_path))
+    again = (tmp_path / "benchmarks.md").read_text()
+    assert again.replace(text, "").replace("\n", "") == written.replace("## Servers under load\n\nNot measured.\n", "").replace("\n", "")
+    write_page(tmp_path)
+    assert (tmp_path / "benchmarks.md").read_text() == again
+    uneven = servers([(1.0, 1.0, 1.0)])
+    uneven["rounds"][0]["8"]["peer"]["answer_tokens"] = 639
+    with pytest.raises(engines.Failure, match="answered 640 and 639 tokens"):
+        serve.check(uneven)

@@ -169,11 +169,34 @@ def peer_version():
         return re.search(r"(?m)^version=(\S+)$", file.read())[1]
 
 
-def fill(template, values):
+def fill(template, values, name="page.md.in"):
     unknown = set(re.findall(r"\{\{(\w+)\}\}", template)) ^ set(values)
     if unknown:
-        raise Failure(f"page.md.in and page.py do not agree on {', '.join(sorted(unknown))}")
+        raise Failure(f"{name} and what fills it do not agree on {', '.join(sorted(unknown))}")
     return re.sub(r"\{\{(\w+)\}\}", lambda match: values[match[1]], template)
+
+
+SERVERS = re.compile(r"(?ms)^## Servers under load$.*?(?=^## )")
+
+
+def servers(out):
+    """The section that `tools/bench-peer --serve` left in the page."""
+    try:
+        with open(os.path.join(out, "benchmarks.md")) as file:
+            there = SERVERS.search(file.read())
+    except OSError:
+        there = None
+    return there[0].rstrip() if there else "## Servers under load\n\nNot measured."
+
+
+def put_servers(section, out):
+    path = os.path.join(out, "benchmarks.md")
+    with open(path) as file:
+        text, count = SERVERS.subn(lambda _: section.rstrip() + "\n\n", file.read())
+    if count != 1:
+        raise Failure(f"{path} has no section \"Servers under load\"; write it with tools/bench-peer --page first")
+    with open(path, "w") as file:
+        file.write(text)
 
 
 def write(found, work, out, plan):
@@ -183,7 +206,7 @@ def write(found, work, out, plan):
     rounds = {len(data["rounds"]) for data, _ in figures.models}
     values = {"machine": machine(figures), "ratios": ratios(figures, "decoder"), "misses": misses(figures),
               "embeddings": ratios(figures, "embedder"), "rates": rates(figures, "decoder"), "text_rates": rates(figures, "embedder"),
-              "starts": starts(figures), "free_order": free_order(work), "drafts": drafts(work), "peer": peer_version(),
+              "starts": starts(figures), "servers": servers(out), "free_order": free_order(work), "drafts": drafts(work), "peer": peer_version(),
               "rounds": str(max(rounds)), **{name: str(value) for name, value in plan.as_dict().items()
                                              if name in ("prompt", "answer", "answers", "before", "deep", "depth", "text")}}
     text = fill(template, values)
