@@ -319,6 +319,7 @@ static engine_model model_of(const config *c, const config_model *m)
                           .pooling = (uint32_t)m->pooling,
                           .normalise = (uint32_t)m->normalize,
                           .append_eos = (uint32_t)m->append_eos,
+                          .prefix = m->prefix,
                           .system_prompt = m->system_prompt,
                           .sampling = sampling_of(m)};
 }

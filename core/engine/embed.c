@@ -6,6 +6,8 @@
 #include <math.h>
 #include <string.h>
 
+enum { NORM_LANES = 32 };
+
 bp_status embed_check(const loaded *l, const bp_request *request, bp_error *error)
 {
     const char *name = l->config->name;
@@ -13,6 +15,11 @@ bp_status embed_check(const loaded *l, const bp_request *request, bp_error *erro
         return error_set(error, BP_EUNSUPPORTED, "model \"%s\" gives answers and no vectors", name);
     if (request->task == BP_TASK_GENERATE && l->embedder)
         return error_set(error, BP_EUNSUPPORTED, "model \"%s\" gives vectors of texts and no answers", name);
+    if (l->embedder && request->dimensions > l->output_width)
+        return error_set(error, BP_EINVAL, "dimensions is %u and the vectors of model \"%s\" have %u", request->dimensions, name,
+                         l->output_width);
+    if (request->prompt_name && request->input == BP_INPUT_TOKENS)
+        return error_set(error, BP_EINVAL, "prompt_name is of no use to token ids, before which nothing is put");
     if (l->embedder && request->input == BP_INPUT_MESSAGES)
         return error_set(error, BP_EINVAL, "model \"%s\" reads a text or tokens, not messages", name);
     return BP_OK;
@@ -42,6 +49,20 @@ static bool is_finite(const bp_stream *r, const float *vector)
     return true;
 }
 
+/* As POOL normalises (docs/numerics.md). */
+static void normalise(float *vector, uint32_t width)
+{
+    float lanes[NORM_LANES] = {0};
+    for (uint32_t i = 0; i < width; i++)
+        lanes[i % NORM_LANES] = fmaf(vector[i], vector[i], lanes[i % NORM_LANES]);
+    for (uint32_t half = NORM_LANES / 2; half > 0; half /= 2)
+        for (uint32_t i = 0; i < half; i++)
+            lanes[i] += lanes[i + half];
+    float length = sqrtf(lanes[0]);
+    for (uint32_t i = 0; i < width && length != 0; i++)
+        vector[i] /= length;
+}
+
 void embed_give(bp_stream *r, const float *vector, uint64_t now)
 {
     bp_error why = {0};
@@ -53,6 +74,8 @@ void embed_give(bp_stream *r, const float *vector, uint64_t now)
     if (r->outcome.kind)
         return;
     memcpy(r->vector, vector, r->vector_width * sizeof *vector);
+    if (r->cut_unit_vector)
+        normalise(r->vector, r->vector_width);
     stream_slot *slot = stream_stage(&r->events); /* the second of a ring of two */
     slot->kind = BP_EVENT_EMBEDDING;
     slot->vector = r->vector;

@@ -49,6 +49,7 @@ typedef struct engine_model {
     uint32_t pooling;          /* of an embedder: MODEL_POOLING_… */
     uint32_t normalise;        /* of an embedder: MODEL_AUTO, YES or NO; so is the next */
     uint32_t append_eos;       /* a text ends with the end token; AUTO: where pooling is last, else as the file has it */
+    const char *prefix;        /* of an embedder: stands before a text whose request names no prompt; NULL: the file's default */
     const char *system_prompt; /* put before requests without a system message; NULL is none */
     bp_sampling sampling;      /* what defaults() gives; size 0: the neutral ones */
     unsigned mapping_flags;

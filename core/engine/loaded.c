@@ -149,13 +149,14 @@ bp_status loaded_text(loaded *l, bp_error *error)
     return BP_OK;
 }
 
-/* Whether an embedder's texts end with the end token. */
-static bp_status choose_end(loaded *l, bp_error *error)
+/* What of an embedder is not in its program: what stands around its texts. */
+static bp_status choose_surroundings(loaded *l, bp_error *error)
 {
     const model_vocabulary *v = model_vocabulary_of(l->file);
     uint32_t wanted = l->config->append_eos;
-    if (!l->embedder && wanted)
-        return error_set(error, BP_EINVAL, "append_eos is an embedder's, and %s gives answers: write task: embed", l->config->file);
+    if (!l->embedder && (wanted || l->config->prefix))
+        return error_set(error, BP_EINVAL, "%s is an embedder's, and %s gives answers: write task: embed",
+                         wanted ? "append_eos" : "prefix", l->config->file);
     if (wanted == MODEL_YES && v->eos < 0)
         return error_set(error, BP_EINVAL, "append_eos is true and the vocabulary of %s has no end token", l->config->file);
     bool automatic = v->eos >= 0 && (v->add_eos || model_shape_of(l->file)->pooling == MODEL_POOLING_LAST);
@@ -170,7 +171,10 @@ static bp_status check_program(loaded *l, bp_error *error)
     const bp_program *program = model_program(l->file);
     l->vocab_size = program->vocab_size;
     l->output_width = program->output_width;
-    l->embedder = program->op_count && program->ops[program->op_count - 1].kind == BP_OP_POOL;
+    const bp_op *last = program->op_count ? &program->ops[program->op_count - 1] : NULL;
+    const bp_pool_args *pool = last ? last->args : NULL;
+    l->embedder = last && last->kind == BP_OP_POOL;
+    l->normalises = l->embedder && pool && pool->normalise;
     if (!l->embedder && (program->vocab_size == 0 || program->output_width != program->vocab_size))
         return error_set(error, BP_EUNSUPPORTED, "%s is no decoder: it gives %u numbers a row for %u tokens", l->config->file,
                          program->output_width, program->vocab_size);
@@ -192,7 +196,7 @@ bp_status loaded_open(const engine_model *config, const engine_backend *backend,
         status = check_program(l, error);
     }
     if (status == BP_OK)
-        status = choose_end(l, error);
+        status = choose_surroundings(l, error);
     if (status == BP_OK)
         status = plan_limits(l, error);
     if (status != BP_OK) {

@@ -28,6 +28,7 @@ typedef struct loaded {
     uint32_t vocab_size, output_width;
     bool embedder;              /* gives one vector of a whole text, output_width wide, and no logits */
     bool ends_texts;            /* an embedder's text ends with the end token */
+    bool normalises;            /* an embedder's vectors are of length 1 */
     pthread_t reader; /* builds what text needs, while `reading` */
     bool reading;
     bp_status text_status;

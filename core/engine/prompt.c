@@ -209,6 +209,42 @@ static bp_status encode_messages(const loaded *l, const bp_request *request, tok
     return status;
 }
 
+/* The model's prompt of that name; NULL is its default, or what the configuration has in its place. */
+static bp_status find_prompt(const loaded *l, const char *name, text_piece *out, bp_error *error)
+{
+    const model_prompts *p = model_prompts_of(l->file);
+    uint64_t i = name ? 0 : p->chosen;
+    *out = (text_piece){"", 0};
+    if (!name && l->config->prefix) {
+        *out = (text_piece){l->config->prefix, (uint32_t)strlen(l->config->prefix)};
+        return BP_OK;
+    }
+    while (name && i < p->count && (p->names[i].length != strlen(name) || memcmp(p->names[i].bytes, name, p->names[i].length) != 0))
+        i++;
+    if (i < p->count)
+        *out = (text_piece){p->texts[i].bytes, (uint32_t)p->texts[i].length};
+    else if (name && p->count)
+        return error_set(error, BP_EINVAL, "prompt_name \"%.100s\" is none of model \"%s\"; there are %llu, of which one is \"%.*s\"",
+                         name, l->config->name, (unsigned long long)p->count,
+                         (int)(p->names[0].length < 100 ? p->names[0].length : 100), p->names[0].bytes);
+    else if (name)
+        return error_set(error, BP_EINVAL, "prompt_name \"%.100s\" is none of model \"%s\", which has no prompts", name,
+                         l->config->name);
+    return BP_OK;
+}
+
+static bp_status encode_behind(const loaded *l, text_piece prompt, const bp_request *request, unsigned flags, token_list *out,
+                               bp_error *error)
+{
+    buffer whole = {0};
+    bp_status status = buffer_append(&whole, prompt.bytes, prompt.length) &&
+                               buffer_append(&whole, request->text, (size_t)request->text_bytes)
+                           ? tokenizer_encode(l->tokenizer, whole.data, whole.size, NULL, flags, out, error)
+                           : fail_memory(error);
+    buffer_free(&whole);
+    return status;
+}
+
 static bp_status encode_text(const loaded *l, const bp_request *request, token_list *out, bp_error *error)
 {
     if (!request->text && request->text_bytes)
@@ -216,8 +252,13 @@ static bp_status encode_text(const loaded *l, const bp_request *request, token_l
     unsigned flags = request->flags & BP_REQUEST_PARSE_SPECIAL ? TOKENIZER_SPECIAL : 0;
     if (!(request->flags & BP_REQUEST_NO_BOS))
         flags |= TOKENIZER_BOS;
-    bp_status status = tokenizer_encode(l->tokenizer, request->text ? request->text : "", (size_t)request->text_bytes, NULL, flags,
-                                        out, error);
+    text_piece prompt = {"", 0};
+    bp_status status = l->embedder ? find_prompt(l, request->prompt_name, &prompt, error) : BP_OK;
+    if (status == BP_OK && prompt.length)
+        status = encode_behind(l, prompt, request, flags, out, error);
+    else if (status == BP_OK)
+        status = tokenizer_encode(l->tokenizer, request->text ? request->text : "", (size_t)request->text_bytes, NULL, flags, out,
+                                  error);
     bool ends = l->ends_texts && !(request->flags & BP_REQUEST_NO_BOS);
     if (status == BP_OK && ends && !token_list_append(out, tokenizer_eos(l->tokenizer)))
         status = fail_memory(error);

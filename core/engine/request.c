@@ -95,9 +95,10 @@ static bp_status build_sampler(bp_stream *r, const loaded *l, const bp_request *
     return status;
 }
 
-static bp_status build_vector(bp_stream *r, const loaded *l, bp_error *error)
+static bp_status build_vector(bp_stream *r, const loaded *l, const bp_request *request, bp_error *error)
 {
-    r->vector_width = l->output_width;
+    r->vector_width = request->dimensions ? request->dimensions : l->output_width;
+    r->cut_unit_vector = l->normalises && r->vector_width < l->output_width;
     r->vector = malloc(r->vector_width * sizeof *r->vector);
     return r->vector ? BP_OK : error_set(error, BP_ENOMEM, "no memory for a vector of %u numbers", r->vector_width);
 }
@@ -137,7 +138,7 @@ bp_status request_new(const loaded *l, const bp_request *request, const token_li
     if (status == BP_OK)
         status = copy_salt(r, request, error);
     if (status == BP_OK)
-        status = l->embedder ? build_vector(r, l, error) : build_sampler(r, l, request, error);
+        status = l->embedder ? build_vector(r, l, request, error) : build_sampler(r, l, request, error);
     if (status == BP_OK)
         status = build_events(r, request, error);
     if (status != BP_OK) {

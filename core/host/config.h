@@ -58,6 +58,7 @@ typedef struct config_model {
     int64_t top_k, penalty_window, seed;
     int32_t task, pooling;     /* MODEL_TASK_…, MODEL_POOLING_… */
     int32_t normalize, append_eos; /* MODEL_AUTO, YES or NO */
+    const char *prefix;        /* before an embedder's texts; NULL: what its file says */
     const char *system_prompt; /* put before requests that have no system message; NULL is none */
     const yaml_node *node;     /* NULL where no file holds it */
 } config_model;

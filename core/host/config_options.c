@@ -30,6 +30,8 @@ const bp_option config_model_options[] = {
      .help = "Whether an embedder's vectors are of length 1; auto is what its file says, and true where it says nothing."},
     {.name = "append_eos", .type = BP_OPTION_ENUM, .choices = "auto|true|false", .fallback = "auto", MODEL(append_eos),
      .help = "Whether an embedder ends a text with the end token; auto is true where pooling is last, and else what its file says."},
+    {.name = "prefix", .type = BP_OPTION_STRING, MODEL(prefix),
+     .help = "Put before an embedder's texts whose request names no prompt, instead of what its folder says."},
     {.name = "context", .type = BP_OPTION_INT, .flags = BP_OPTION_AUTO, .fallback = "auto", .min = 16, .max = 1 << 24,
      MODEL(context), .help = "The most tokens of one conversation; auto is what the model was trained for."},
     {.name = "numerics", .type = BP_OPTION_ENUM, .choices = "stable|portable", .fallback = "stable", MODEL(numerics),

@@ -1,5 +1,5 @@
-/* huggingface_pooling: modules.json of sentence-transformers: how the rows of a text become one vector, and how long a text
- * may be. An encoder's folder without one means what sentence-transformers makes of it: the mean of the rows, as it is. A
+/* huggingface_pooling: modules.json of sentence-transformers and what is beside it: how the rows of a text become one vector, how
+ * long a text may be, and what stands before it. An encoder's folder without one means what sentence-transformers makes of it: the mean of the rows, as it is. A
  * decoder's gives answers, or, where its class has no head, vectors as pooling.h makes them of such models. */
 #include "model/huggingface_parts.h"
 
@@ -87,6 +87,33 @@ static void put_context(hf_folder *f)
     hf_put_u32(f, "context_length", (uint32_t)context);
 }
 
+/* config_sentence_transformers.json: what stands before texts, by name, and the name of what does where none is given. */
+static void put_prompts(hf_folder *f)
+{
+    static const char file[] = "config_sentence_transformers.json";
+    json_t *config = hf_read_json(f, file, false), *prompts = json_object_get(config, "prompts"), *text;
+    const json_t *chosen = json_object_get(config, "default_prompt_name");
+    size_t count = json_object_size(prompts), i = 0;
+    gguf_string *names = gguf_table_alloc(&f->table, count + 1, sizeof *names);
+    gguf_string *texts = gguf_table_alloc(&f->table, count + 1, sizeof *texts);
+    const char *name;
+    json_object_foreach(prompts, name, text) {
+        if (!json_is_string(text))
+            hf_fail(f, BP_EINVAL, file, "the prompt \"%.60s\" is no text", name);
+        if (f->table.status != BP_OK)
+            break;
+        names[i] = gguf_table_string(&f->table, name, strlen(name));
+        texts[i++] = gguf_table_string(&f->table, json_string_value(text), json_string_length(text));
+    }
+    gguf_put_strings(&f->table, "embedding.prompt_names", names, i);
+    gguf_put_strings(&f->table, "embedding.prompts", texts, i);
+    if (json_is_string(chosen))
+        gguf_put_text(&f->table, "embedding.default_prompt_name", json_string_value(chosen));
+    else if (chosen && !json_is_null(chosen))
+        hf_fail(f, BP_EINVAL, file, "\"default_prompt_name\" is no text");
+    json_decref(config);
+}
+
 void hf_put_pooling(hf_folder *f, uint32_t fallback)
 {
     uint32_t pooling = fallback;
@@ -103,5 +130,6 @@ void hf_put_pooling(hf_folder *f, uint32_t fallback)
         hf_put_u32(f, "pooling_type", pooling);
         hf_put_bool(f, "pooling_normalize", normalise);
     }
+    put_prompts(f);
     put_context(f);
 }

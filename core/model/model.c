@@ -21,6 +21,7 @@ struct model_file {
     bp_program program;
     model_shape shape;
     model_vocabulary vocabulary;
+    model_prompts prompts;
     const char *chat_template;
 };
 
@@ -72,6 +73,29 @@ static bp_status find_architecture(const gguf *file, const architecture **out, b
                      (int)(name.length < 40 ? name.length : 40), name.bytes, known);
 }
 
+/* Keys of ours, which a folder of sentence-transformers fills. */
+static bp_status read_prompts(const gguf *file, model_prompts *p, bp_error *error)
+{
+    uint64_t texts;
+    gguf_string chosen;
+    bool given;
+    bp_status status;
+    if ((status = gguf_strings(file, "embedding.prompt_names", NULL, &p->names, &p->count, error)) != BP_OK ||
+        (status = gguf_strings(file, "embedding.prompts", NULL, &p->texts, &texts, error)) != BP_OK ||
+        (status = gguf_text(file, "embedding.default_prompt_name", &given, &chosen, error)) != BP_OK)
+        return status;
+    if (texts != p->count)
+        return error_set(error, BP_EINVAL, "there are %" PRIu64 " prompts with %" PRIu64 " names", texts, p->count);
+    p->chosen = given ? 0 : p->count;
+    while (p->chosen < p->count && (p->names[p->chosen].length != chosen.length ||
+                                    memcmp(p->names[p->chosen].bytes, chosen.bytes, chosen.length) != 0))
+        p->chosen++;
+    if (given && p->chosen == p->count)
+        return error_set(error, BP_EINVAL, "the default prompt \"%.*s\" is none of its prompts",
+                         (int)(chosen.length < 60 ? chosen.length : 60), chosen.bytes);
+    return BP_OK;
+}
+
 static bp_status build(model_file *m, const gguf *file, const model_options *options, bp_error *error)
 {
     const architecture *arch;
@@ -80,7 +104,8 @@ static bp_status build(model_file *m, const gguf *file, const model_options *opt
     if ((status = find_architecture(file, &arch, error)) != BP_OK ||
         (status = gguf_text(file, "general.name", NULL, &name, error)) != BP_OK ||
         (status = vocabulary_read(file, m->memory, &m->vocabulary, error)) != BP_OK ||
-        (status = vocabulary_template(file, m->memory, &m->chat_template, error)) != BP_OK)
+        (status = vocabulary_template(file, m->memory, &m->chat_template, error)) != BP_OK ||
+        (status = read_prompts(file, &m->prompts, error)) != BP_OK)
         return status;
     m->program = (bp_program){.size = sizeof m->program, .numerics = options->numerics, .family = arch->name};
     architecture_job job = {.arch = arch, .file = file, .memory = m->memory, .options = options,
@@ -164,6 +189,11 @@ const char *model_chat_template(const model_file *m)
 const model_vocabulary *model_vocabulary_of(const model_file *m)
 {
     return &m->vocabulary;
+}
+
+const model_prompts *model_prompts_of(const model_file *m)
+{
+    return &m->prompts;
 }
 
 bool model_damaged(const model_file *m)

@@ -59,6 +59,13 @@ typedef struct model_vocabulary {
 } model_vocabulary;
 const model_vocabulary *model_vocabulary_of(const model_file *m);
 
+/* What an embedder puts before texts, by name. */
+typedef struct model_prompts {
+    const gguf_string *names, *texts; /* [count] */
+    uint64_t count, chosen;           /* chosen: for texts that come with no name; count: none */
+} model_prompts;
+const model_prompts *model_prompts_of(const model_file *m);
+
 /* Bytes of keys and values for one token in all layers. */
 uint64_t model_kv_bytes_per_token(const model_file *m, uint32_t kv_dtype);
 

@@ -70,6 +70,7 @@ static bp_status refuse_job(job *j, const bp_error *why, bp_error *error)
 {
     refusal r;
     refuse_status(&r, why);
+    refuse_blame(&r, j->body.body);
     return job_refuse(j, &r) ? BP_OK : fail_memory(error);
 }
 

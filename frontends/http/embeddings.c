@@ -40,6 +40,7 @@ static bool submit_more(embeddings *m)
         if (status != BP_OK) {
             m->streams[m->submitted] = NULL;
             refuse_status(&m->why, &error);
+            refuse_blame(&m->why, m->request.body);
             return false;
         }
         m->submitted++;

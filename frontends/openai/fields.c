@@ -280,6 +280,12 @@ static bool read_truncate(openai_request *r, const field *f, json_t *value, refu
     return true;
 }
 
+static bool read_prompt_name(openai_request *r, const field *f, json_t *value, refusal *why)
+{
+    r->request.prompt_name = openai_string(value);
+    return r->request.prompt_name || refuse_value(f, "a string without NUL", why);
+}
+
 /* --- objects ------------------------------------------------------------------------------------------------------ */
 
 static bool read_tools(openai_request *r, const field *f, json_t *value, refusal *why)
@@ -348,6 +354,8 @@ static const field fields[] = {
     {"input", OPENAI_EMBEDDING, read_prompt, 0, 0, 0},
     {"encoding_format", OPENAI_EMBEDDING, read_encoding, 0, 0, 0},
     {"truncate", OPENAI_EMBEDDING, read_truncate, 0, 0, 0},
+    {"dimensions", OPENAI_EMBEDDING, read_whole, offsetof(bp_request, dimensions), 1, INT32_MAX},
+    {"prompt_name", OPENAI_EMBEDDING, read_prompt_name, 0, 0, 0},
     {"tools", OPENAI_CHAT, read_tools, 0, 0, 0},
     {"tool_choice", OPENAI_CHAT, read_tool_choice, 0, 0, 0},
     {"chat_template_kwargs", OPENAI_CHAT, read_kwargs, 0, 0, 0},
@@ -385,7 +393,6 @@ static const field fields[] = {
     {"parallel_tool_calls", OPENAI_CHAT, ignore, 0, 0, 0},
     /* An answer without these would be another one. */
     {"suffix", OPENAI_TEXT, refuse_unsupported, 0, 0, 0},
-    {"dimensions", OPENAI_EMBEDDING, refuse_unsupported, 0, 0, 0},
     {"grammar", BOTH, refuse_unsupported, 0, 0, 0},
     {"functions", OPENAI_CHAT, refuse_unsupported, 0, 0, 0},
     {"function_call", OPENAI_CHAT, refuse_unsupported, 0, 0, 0},

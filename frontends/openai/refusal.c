@@ -44,6 +44,18 @@ void refuse_status(refusal *why, const bp_error *error)
         why->type = "server_error";
 }
 
+void refuse_blame(refusal *why, const json_t *body)
+{
+    size_t length = strspn(why->message, "abcdefghijklmnopqrstuvwxyz_");
+    char field[sizeof why->param];
+    if (*why->param || length == 0 || length >= sizeof field)
+        return;
+    memcpy(field, why->message, length);
+    field[length] = '\0';
+    if (json_object_get(body, field))
+        memcpy(why->param, field, length + 1);
+}
+
 void refuse_failure(refusal *why, const bp_error *error)
 {
     refuse_status(why, error);

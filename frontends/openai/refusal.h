@@ -17,6 +17,8 @@ bool refuse(refusal *why, const char *param, const char *code, const char *forma
 bool refuse_memory(refusal *why);
 /* A request that the engine did not take. */
 void refuse_status(refusal *why, const bp_error *error);
+/* Names the field of `body` that the reason is about, where its message begins with that field's name. */
+void refuse_blame(refusal *why, const json_t *body);
 /* One that it took, and that failed: where the device is at fault, this answer is lost and the next may be refused. */
 void refuse_failure(refusal *why, const bp_error *error);
 

@@ -313,7 +313,7 @@ def test_one_input_that_fails_fails_its_line_alone(tmp_path):
 @pytest.mark.parametrize("more, param", [
     ({"input": []}, "input"), ({"input": 3}, "input"), ({"input": [3.5]}, "input"), ({"input": ["a", 3]}, "input"),
     ({"input": [[]]}, "input"), ({"input": ["a"] * 2049}, "input"), ({"input": "a", "encoding_format": "hex"}, "encoding_format"),
-    ({"input": "a", "dimensions": 3}, "dimensions"), ({"input": "a", "truncate": 1}, "truncate"),
+    ({"input": "a", "dimensions": 0}, "dimensions"), ({"input": "a", "prompt_name": 3}, "prompt_name"), ({"input": "a", "truncate": 1}, "truncate"),
     ({"input": "a", "temperature": 1}, "temperature"), ({"input": "a", "prompt": "b"}, "input"),
     ({"input": "a", "messages": [{"role": "user", "content": "b"}]}, "input"), ({"prompt": "a", "encoding_format": "float"}, "encoding_format")])
 def test_embeddings_that_are_refused(more, param, tmp_path):

@@ -22,9 +22,12 @@ GOLDEN = json.loads((ROOT / "tests" / "golden" / "embeddings-decoders.json").rea
 def folders(tmp_path_factory):
     """The same weights under each of the names that a server gives them."""
     root = tmp_path_factory.mktemp("folders")
-    made = {name: tiny_models.mistral(root / name, headless=name != "answers") for name in ("bare", "answers", "mean", "cls")}
+    made = {name: tiny_models.mistral(root / name, headless=name != "answers") for name in ("bare", "answers", "mean", "cls", "asked")}
     tiny_models.write_modules(made["mean"], "mean", True)
     tiny_models.write_modules(made["cls"], "cls", False)
+    tiny_models.write_modules(made["asked"], "mean", True)
+    tiny_models.write_prompts(made["asked"], {"query": "Find: ", "document": ""}, "query")
+    tiny_models.write_prompts(made["cls"], {"query": "Find: "}, None)
     return made
 
 
@@ -44,6 +47,8 @@ def server(tmp_path_factory, smollm2, full, folders):
               "smol-mean": f"file: {smollm2}, task: embed, pooling: mean, context: 256",
               "bare": f"file: {folders['bare']}", "mean": f"file: {folders['mean']}", "cls": f"file: {folders['cls']}",
               "forced": f"file: {folders['mean']}, pooling: last, append_eos: true",
+              "asked": f"file: {folders['asked']}",
+              "prefixed": f"file: {folders['asked']}, prefix: 'Represent: '",
               "open": f"file: {folders['bare']}, append_eos: false, normalize: false",
               "answers": f"file: {folders['answers']}", "embeds": f"file: {folders['answers']}, task: embed",
               "torn": f"file: {folders['bare']}, task: generate", "odd": f"file: {folders['answers']}, pooling: mean"}
@@ -107,6 +112,37 @@ def test_what_a_folder_says_and_what_the_configuration_says_instead(server):
     # The first row depends on the first token alone, which stands before every text.
     first = vectors(server, "cls", ["a", "something else"])[0]
     assert first[0] == first[1] and abs(length(first[0]) - 1) > 0.1
+
+
+def test_prompts(server):
+    """What config_sentence_transformers.json defines, and the configuration's prefix in the place of its default."""
+    text = "the fox"
+    with_find, without, with_represent = (vectors(server, "mean", before + text)[0]
+                                          for before in ("Find: ", "", "Represent: "))
+    assert len({*with_find, *without, *with_represent}) == 3
+    assert vectors(server, "asked", text)[0] == vectors(server, "asked", text, prompt_name="query")[0] == with_find
+    assert vectors(server, "asked", text, prompt_name="document")[0] == without
+    assert vectors(server, "prefixed", text)[0] == with_represent
+    assert vectors(server, "prefixed", text, prompt_name="query")[0] == with_find
+    assert vectors(server, "cls", text)[1] + 4 <= vectors(server, "cls", text, prompt_name="query")[1]
+    ids = server.post("/tokenize", {"model": "asked", "content": text, "add_special": True}).json["tokens"]
+    assert vectors(server, "asked", ids)[0] == without
+    for body in ({"prompt_name": "nothing"}, {"prompt_name": 3}, {"prompt_name": "query", "input": ids}):
+        error = error_of(server.post("/v1/embeddings", {"model": "asked", "input": text} | body), 400, "invalid_value", "prompt_name")
+    error = error_of(server.post("/v1/embeddings", {"model": "bare", "input": text, "prompt_name": "query"}), 400, "invalid_value", "prompt_name")
+    assert "no prompts" in error["message"]
+
+
+@pytest.mark.parametrize("model, unit", [("bare", True), ("open", False)])
+def test_49_dimensions(server, model, unit):
+    whole = floats(vectors(server, model, "the fox")[0][0])
+    assert len(whole) == tiny_models.WIDTH and vectors(server, model, "the fox", dimensions=len(whole))[0] == vectors(server, model, "the fox")[0]
+    for count in (1, 17, 63):
+        cut = floats(vectors(server, model, ["the fox", "x"], dimensions=count)[0][0])
+        size = math.hypot(*whole[:count]) if unit else 1
+        assert len(cut) == count and all(abs(a - b / size) < 1e-6 for a, b in zip(cut, whole))
+    for wrong in (0, -1, len(whole) + 1, 2**40, 1.5, "8", True):
+        error_of(server.post("/v1/embeddings", {"model": model, "input": "x", "dimensions": wrong}), 400, "invalid_value", "dimensions")
 
 
 def test_tasks(server):

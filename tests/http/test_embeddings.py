@@ -61,6 +61,12 @@ def test_the_same_alone_together_and_in_base64(client, server):
     assert crowd == [together] * 8
 
 
+def test_dimensions(client):
+    whole, half = embed(client, TEXTS[0]), embed(client, TEXTS[0], dimensions=192)
+    size = math.hypot(*whole[0][:192])
+    assert len(half[0]) == 192 and size < 0.99 and all(abs(a - b / size) < 1e-6 for a, b in zip(half[0], whole[0]))
+
+
 def test_token_ids(client, server):
     ids = server.post("/tokenize", {"model": "mini", "content": TEXTS[0]}).json["tokens"]
     assert len(ids) > 4 and len(embed(client, [ids, ids], encoding_format="float")) == 2
@@ -73,7 +79,7 @@ def test_many_inputs(client):
 
 @pytest.mark.parametrize("field, value", [
     ("input", None), ("input", []), ("input", [""] * 0), ("input", ["x"] * 2049), ("input", [[]]), ("input", 3),
-    ("encoding_format", "hex"), ("dimensions", 0), ("dimensions", 3), ("model", None)])
+    ("encoding_format", "hex"), ("dimensions", 0), ("dimensions", 385), ("prompt_name", "x"), ("model", None)])
 def test_48_to_50_wrong_fields(server, field, value):
     error_of(server.post("/v1/embeddings", {"model": "mini", "input": "x", field: value}), 400, param=field)
 

@@ -109,12 +109,14 @@ typedef struct fake_file {
 static fake_file fake_files[] = {{.path = "a", .chat_template = fake_template}, {.path = "b"}, {.path = "c"},
                                  {.path = "vectors", .embeds = true}};
 static const bp_op fake_pool = {.kind = BP_OP_POOL};
+static const gguf_string fake_prompt_names[] = {{"query", 5}, {"none", 4}}, fake_prompts[] = {{"ask: ", 5}, {"", 0}};
 
 struct model_file {
     fake_file *file;
     bp_program program;
     model_shape shape;
     model_vocabulary vocabulary;
+    model_prompts prompts;
     gguf_string pieces[FAKE_VOCABULARY];
     int32_t types[FAKE_VOCABULARY];
     char spellings[256][4];
@@ -158,6 +160,7 @@ bp_status model_open(const char *path, const model_options *options, model_file 
     m->program = (bp_program){.size = sizeof m->program, .family = "fake", .vocab_size = FAKE_VOCABULARY,
                               .output_width = FAKE_VOCABULARY, .max_context = FAKE_TRAINED};
     if (file->embeds) {
+        m->prompts = (model_prompts){.names = fake_prompt_names, .texts = fake_prompts, .count = 2, .chosen = 1};
         m->program.ops = &fake_pool;
         m->program.op_count = 1;
         m->program.output_width = FAKE_WIDTH;
@@ -175,6 +178,11 @@ bp_status model_open(const char *path, const model_options *options, model_file 
 void model_close(model_file *m)
 {
     free(m);
+}
+
+const model_prompts *model_prompts_of(const model_file *m)
+{
+    return &m->prompts;
 }
 
 const bp_program *model_program(const model_file *m)

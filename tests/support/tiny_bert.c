@@ -216,8 +216,9 @@ bool tiny_bert_write(const char *folder, const tiny_bert *options)
 void tiny_bert_remove(const char *folder)
 {
     static const char *const files[] = {"config.json", "modules.json", "1_Pooling/config.json", "1_Pooling", "tokenizer.json",
-                                        "sentence_bert_config.json", "model.safetensors", "model.safetensors.index.json",
-                                        "model-00001-of-00002.safetensors", "model-00002-of-00002.safetensors", ""};
+                                        "sentence_bert_config.json", "config_sentence_transformers.json", "model.safetensors",
+                                        "model.safetensors.index.json", "model-00001-of-00002.safetensors",
+                                        "model-00002-of-00002.safetensors", ""};
     char path[512];
     for (unsigned i = 0; i < sizeof files / sizeof *files; i++) {
         snprintf(path, sizeof path, "%s/%s", folder, files[i]);

@@ -77,6 +77,10 @@ def write_modules(folder, pooling, normalise):
     write_json(folder / "1_Pooling" / "config.json", {key: name == pooling for name, key in modes.items()})
 
 
+def write_prompts(folder, prompts, default):
+    write_json(folder / "config_sentence_transformers.json", {"prompts": prompts, "default_prompt_name": default})
+
+
 def mistral(folder, headless=True):
     """A decoder like e5-mistral-7b-instruct, with a window that is shorter than its texts. Returns the folder."""
     folder = pathlib.Path(folder)

@@ -198,6 +198,96 @@ static void an_input_fits_or_is_refused_or_truncated(void **state)
     close_rig(&g);
 }
 
+/* Tokens of a text, which are its bytes. */
+static uint32_t bytes_of(const char *text, int32_t *tokens)
+{
+    uint32_t count = 0;
+    for (; text[count]; count++)
+        tokens[count] = (unsigned char)text[count];
+    return count;
+}
+
+static void expect_text(rig *g, const char *prompt_name, const char *expected)
+{
+    int32_t tokens[CONTEXT];
+    uint32_t count = bytes_of(expected, tokens);
+    bp_request r = {.size = sizeof r, .model = "vectors", .task = BP_TASK_EMBED, .input = BP_INPUT_TEXT, .text = "who",
+                    .text_bytes = 3, .prompt_name = prompt_name};
+    expect_vector(g, submit(g, &r), tokens, count);
+}
+
+static void a_prompt_stands_before_a_text(void **state)
+{
+    (void)state;
+    rig g;
+    open_rig(&g, (engine_model){.queue_limit = 4});
+    expect_text(&g, NULL, "who");
+    expect_text(&g, "query", "ask: who");
+    expect_text(&g, "none", "who");
+    int32_t tokens[4];
+    bp_request r = request_of(&g, 1, tokens, 4);
+    r.prompt_name = "query";
+    expect_refusal(&g, &r, BP_EINVAL, "prompt_name is of no use to token ids");
+    r.input = BP_INPUT_TEXT;
+    r.text = "x";
+    r.text_bytes = 1;
+    r.prompt_name = "que";
+    expect_refusal(&g, &r, BP_EINVAL, "prompt_name \"que\" is none of model \"vectors\"; there are 2, of which one is \"query\"");
+    close_rig(&g);
+    open_rig(&g, (engine_model){.queue_limit = 4, .prefix = "on: "});
+    expect_text(&g, NULL, "on: who");
+    expect_text(&g, "query", "ask: who");
+    expect_text(&g, "none", "who");
+    close_rig(&g);
+}
+
+static void an_end_token_stands_behind_a_text(void **state)
+{
+    (void)state;
+    rig g;
+    static int32_t tokens[2 * CONTEXT] = {'w', 'h', 'o', FAKE_EOS};
+    bp_request r = {.size = sizeof r, .model = "vectors", .task = BP_TASK_EMBED, .input = BP_INPUT_TEXT, .text = "who", .text_bytes = 3};
+    open_rig(&g, (engine_model){.queue_limit = 4, .append_eos = MODEL_YES});
+    expect_vector(&g, submit(&g, &r), tokens, 4);
+    r.flags = BP_REQUEST_NO_BOS;
+    expect_vector(&g, submit(&g, &r), tokens, 3);
+    char text[2 * CONTEXT];
+    memset(text, 'x', sizeof text);
+    for (uint32_t i = 0; i < CONTEXT; i++)
+        tokens[i] = i + 1 == CONTEXT ? FAKE_EOS : 'x';
+    r.flags = BP_REQUEST_TRUNCATE;
+    r.text = text;
+    r.text_bytes = sizeof text;
+    expect_vector(&g, submit(&g, &r), tokens, CONTEXT);
+    close_rig(&g);
+}
+
+static void a_vector_can_be_cut(void **state)
+{
+    (void)state;
+    rig g;
+    open_rig(&g, (engine_model){.queue_limit = 4});
+    int32_t tokens[4];
+    float expected[FAKE_WIDTH];
+    uint64_t hash = 0;
+    bp_request r = request_of(&g, 1, tokens, 4);
+    for (uint32_t i = 0; i < 4; i++)
+        hash = fake_read(hash, tokens[i], (int32_t)i);
+    fake_vector(hash, expected);
+    for (r.dimensions = 1; r.dimensions <= FAKE_WIDTH; r.dimensions++) {
+        bp_stream *s = submit(&g, &r);
+        bp_event e = {.size = sizeof e};
+        do
+            assert_int_equal(g.api->next(s, 20000000000u, &e, NULL), BP_OK);
+        while (e.kind != BP_EVENT_EMBEDDING);
+        assert_int_equal(e.embedding_width, r.dimensions);
+        assert_memory_equal(e.embedding, expected, r.dimensions * sizeof *expected); /* of no special length before */
+        g.api->release(s);
+    }
+    expect_refusal(&g, &r, BP_EINVAL, "dimensions is 4 and the vectors of model \"vectors\" have 3");
+    close_rig(&g);
+}
+
 static void a_model_does_one_task(void **state)
 {
     (void)state;
@@ -267,6 +357,9 @@ int main(void)
         cmocka_unit_test(texts_share_a_step),
         cmocka_unit_test(a_step_too_large_is_split),
         cmocka_unit_test(an_input_fits_or_is_refused_or_truncated),
+        cmocka_unit_test(a_prompt_stands_before_a_text),
+        cmocka_unit_test(an_end_token_stands_behind_a_text),
+        cmocka_unit_test(a_vector_can_be_cut),
         cmocka_unit_test(a_model_does_one_task),
         cmocka_unit_test(a_request_ends_alone),
     };

@@ -142,6 +142,26 @@ static void a_folder_without_modules_is_a_mean(void **state)
     model_close(m);
 }
 
+/* Newer folders name the pooling, and have prompts. */
+static void a_pooling_is_named_and_prompts_are_read(void **state)
+{
+    (void)state;
+    static const char pooling[] = "{\"pooling_mode\":\"lasttoken\",\"include_prompt\":true}";
+    static const char prompts[] = "{\"prompts\":{\"query\":\"ask: \",\"document\":\"\"},\"default_prompt_name\":\"document\"}";
+    model_file *m = open_folder(&(tiny_bert){0});
+    assert_true(model_prompts_of(m)->count == 0 && model_prompts_of(m)->chosen == 0);
+    model_close(m);
+    assert_true(tiny_bert_write_file(folder, "1_Pooling/config.json", pooling, strlen(pooling)));
+    assert_true(tiny_bert_write_file(folder, "config_sentence_transformers.json", prompts, strlen(prompts)));
+    const model_options wanted = {0};
+    assert_int_equal(model_open(folder, &wanted, &m, NULL), BP_OK);
+    const model_prompts *p = model_prompts_of(m);
+    assert_true(p->count == 2 && p->chosen < 2 && model_shape_of(m)->pooling == MODEL_POOLING_LAST);
+    assert_true(p->names[p->chosen].length == 8 && p->texts[p->chosen].length == 0);
+    assert_memory_equal(p->texts[1 - p->chosen].bytes, "ask: ", 5);
+    model_close(m);
+}
+
 /* --- what is wrong ---------------------------------------------------------------------------------------------------- */
 
 /* In `file`, the first `from` becomes `to`; without `from` the file is `to`, and without both it is gone. A file that only a
@@ -174,6 +194,11 @@ static const wrong_folder wrong_folders[] = {
     {"1_Pooling/config.json", "cls_token\":false", "cls_token\":true", "is on; this build knows one of mean, cls and last"},
     {"1_Pooling/config.json", "mean_tokens", "max_tokens", "\"pooling_mode_max_tokens\" is on"},
     {"1_Pooling/config.json", "tokens\":true", "tokens\":false", "no kind of pooling is on that this build knows"},
+    {"1_Pooling/config.json", "{", "{\"pooling_mode\":\"max\",", "\"pooling_mode\" is \"max\"; this build knows mean, cls and lasttoken"},
+    {"1_Pooling/config.json", "{", "{\"include_prompt\":false,", "\"include_prompt\" is false"},
+    {"config_sentence_transformers.json", NULL, "{\"prompts\":{\"a\":3}}", "the prompt \"a\" is no text"},
+    {"config_sentence_transformers.json", NULL, "{\"prompts\":{\"a\":\"\"},\"default_prompt_name\":3}", "\"default_prompt_name\" is no text"},
+    {"config_sentence_transformers.json", NULL, "{\"prompts\":{\"a\":\"\"},\"default_prompt_name\":\"b\"}", "the default prompt \"b\" is none"},
     {"sentence_bert_config.json", NULL, "{\"do_lower_case\":true}", "\"do_lower_case\" is true"},
     {"tokenizer.json", NULL, NULL, "tokenizer.json cannot be opened"},
     {"tokenizer.json", "\"WordPiece\"", "\"Unigram\"", "tokenizer.json: its model is \"Unigram\"; this build knows WordPiece"},
@@ -346,6 +371,7 @@ int main(void)
         WITH_FOLDER(shards_and_prefixes_are_the_same_model),
         WITH_FOLDER(the_vocabulary_is_spelled_as_gguf_does),
         WITH_FOLDER(a_folder_without_modules_is_a_mean),
+        WITH_FOLDER(a_pooling_is_named_and_prompts_are_read),
         WITH_FOLDER(folders_that_are_wrong_are_refused),
         cmocka_unit_test(headers_that_are_wrong_are_refused),
         cmocka_unit_test(a_header_reads_back),

@@ -85,10 +85,11 @@ typedef struct bp_request {
     const int32_t *stop_tokens;
     const char *salt; /* a tenant's name: requests share cached prefixes only under one salt; NULL is "" */
     uint32_t task;    /* BP_TASK_…; EMBED takes text or tokens, and nothing of what shapes an answer matters */
-    uint32_t unused;
+    uint32_t dimensions; /* EMBED: only so many of the vector's first numbers, of length 1 again where vectors are; 0 is all */
     const bp_stream *beside; /* NULL, or a stream of the same model that is not released: this request comes with it, and does
                               * not wait where models make room for others */
-    uint64_t reserved[6]; /* new fields go here, so that `sampling` may grow at the end */
+    const char *prompt_name; /* EMBED of a text: which of the model's prompts stands before it; NULL is its default */
+    uint64_t reserved[5]; /* new fields go here, so that `sampling` may grow at the end */
     bp_sampling sampling; /* stays last */
 } bp_request;
 
