@@ -168,7 +168,7 @@ static bool submit_all(generation *g, refusal *why)
             json_decref(a->prompt);
             if (!room)
                 return refuse_memory(why);
-            refuse_status(why, &error);
+            openai_request_blame(r, server->api, server->engine, &error, why);
             return false;
         }
         g->running++;
