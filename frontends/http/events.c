@@ -153,7 +153,7 @@ void generation_events(generation *g)
 {
     outgoing out = {0};
     bool good = true;
-    while (good && g->running > 0) {
+    while (good && generation_going(g)) {
         good = generation_round(g, note) && collect(g, &out);
         if (good && !outgoing_send(g, &out)) {
             generation_lost(g);

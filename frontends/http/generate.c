@@ -8,7 +8,7 @@
 #include <sys/random.h>
 #include <time.h>
 
-enum { ALONE_NS = 100000000, SHARED_NS = 5000000, COMPLETION_TOKENS = 16 };
+enum { ALONE_NS = 100000000, SHARED_NS = 5000000, COMPLETION_TOKENS = 16, IN_FLIGHT = 128, MOST_ANSWERS = 4096 };
 
 static bool out_of_memory(generation *g)
 {
@@ -64,11 +64,76 @@ static bool take_one(generation *g, answer *a, const bp_event *event, take_event
     return good;
 }
 
+/* --- to the engine ------------------------------------------------------------------------------------------------ */
+
+static const bp_stream *any_running(const generation *g)
+{
+    for (uint32_t i = 0; i < g->submitted; i++)
+        if (g->answers[i].stream)
+            return g->answers[i].stream;
+    return NULL;
+}
+
+/* The next answer, with its lists of log-probabilities. */
+static bp_status submit_one(generation *g, bp_error *error)
+{
+    const http *server = g->exchange->server;
+    openai_request *r = &g->request;
+    answer *a = &g->answers[g->submitted];
+    const bool scores = r->request.flags & BP_REQUEST_PROMPT_LOGPROBS;
+    bp_request request;
+    if (r->kind == OPENAI_TEXT)
+        openai_request_choose(r, g->submitted / r->candidates);
+    request = r->request;
+    request.sampling.seed += g->submitted % r->candidates;
+    request.beside = any_running(g);
+    *a = (answer){.index = g->submitted, .logprobs = r->logprobs ? json_array() : NULL, .prompt = scores ? json_array() : NULL};
+    bp_status status = BP_ENOMEM;
+    if ((a->logprobs || !r->logprobs) && (a->prompt || !scores))
+        status = server->api->submit(server->engine, &request, &a->stream, error);
+    if (status == BP_OK)
+        return status;
+    json_decref(a->logprobs);
+    json_decref(a->prompt);
+    *a = (answer){.index = g->submitted};
+    return status;
+}
+
+/* A queue that is full is waited for while answers of this request are in it. */
+static bool submit_more(generation *g)
+{
+    while (g->submitted < g->count && g->running < IN_FLIGHT) {
+        bp_error error = {BP_ENOMEM, "out of memory"};
+        bp_status status = submit_one(g, &error);
+        if (status == BP_EBUSY && g->running > 0)
+            return true;
+        if (status != BP_OK) {
+            refuse_status(&g->why, &error);
+            g->failed = true;
+            return false;
+        }
+        g->submitted++;
+        g->running++;
+    }
+    return true;
+}
+
+static bool submit_first(generation *g)
+{
+    const openai_request *r = &g->request;
+    uint64_t count = (uint64_t)r->candidates * (r->kind == OPENAI_TEXT ? r->prompt_count : 1);
+    g->answers = calloc((size_t)count, sizeof *g->answers);
+    if (!g->answers)
+        return out_of_memory(g);
+    g->count = (uint32_t)count;
+    return submit_more(g);
+}
+
 bool generation_round(generation *g, take_event take)
 {
     const bp_engine_api *api = g->exchange->server->api;
     uint64_t wait = g->running == 1 ? ALONE_NS : SHARED_NS;
-    for (uint32_t i = 0; i < g->count; i++) {
+    for (uint32_t i = 0; i < g->submitted; i++) {
         answer *a = &g->answers[i];
         while (a->stream) {
             bp_event event = {.size = sizeof event};
@@ -86,7 +151,7 @@ bool generation_round(generation *g, take_event take)
                 return false;
         }
     }
-    return true;
+    return submit_more(g);
 }
 
 json_t *generation_usage(const generation *g)
@@ -131,6 +196,10 @@ static bool read_request(generation *g, json_t *body, unsigned kind, refusal *wh
     if (!openai_request_read(&g->request, body, kind, false, server->api, server->engine, NULL, why))
         return false;
     bp_request *r = &g->request.request;
+    if (kind == OPENAI_TEXT && (uint64_t)g->request.prompt_count * g->request.candidates > MOST_ANSWERS)
+        return refuse(why, g->request.candidates > g->request.answers ? "best_of" : "n", "invalid_value",
+                      "%u answers to %u prompts are more than the %d that one request may ask for", g->request.candidates,
+                      g->request.prompt_count, MOST_ANSWERS);
     if (kind == OPENAI_TEXT && r->max_tokens == 0 && !(r->flags & BP_REQUEST_NO_ANSWER))
         r->max_tokens = COMPLETION_TOKENS;
     if (server->api->find_model(server->engine, r->model, &index, &error) != BP_OK ||
@@ -140,39 +209,6 @@ static bool read_request(generation *g, json_t *body, unsigned kind, refusal *wh
     }
     memcpy(g->exchange->model, info.name, sizeof info.name);
     r->salt = keys_tenant(g->exchange);
-    return true;
-}
-
-static bool submit_all(generation *g, refusal *why)
-{
-    http *server = g->exchange->server;
-    openai_request *r = &g->request;
-    uint64_t count = (uint64_t)r->candidates * (r->kind == OPENAI_TEXT ? r->prompt_count : 1);
-    uint64_t seed = r->request.sampling.seed;
-    g->answers = calloc((size_t)count, sizeof *g->answers);
-    if (!g->answers)
-        return refuse_memory(why);
-    for (; g->count < count; g->count++) {
-        answer *a = &g->answers[g->count];
-        bp_error error = {0};
-        if (r->kind == OPENAI_TEXT)
-            openai_request_choose(r, g->count / r->candidates);
-        r->request.sampling.seed = seed + g->count % r->candidates;
-        r->request.beside = g->count ? g->answers[0].stream : NULL;
-        *a = (answer){.index = g->count, .logprobs = r->logprobs ? json_array() : NULL,
-                      .prompt = r->request.flags & BP_REQUEST_PROMPT_LOGPROBS ? json_array() : NULL};
-        bool room = (a->logprobs || !r->logprobs) && (a->prompt || !(r->request.flags & BP_REQUEST_PROMPT_LOGPROBS));
-        if (!room || server->api->submit(server->engine, &r->request, &a->stream, &error) != BP_OK) {
-            a->stream = NULL;
-            json_decref(a->logprobs);
-            json_decref(a->prompt);
-            if (!room)
-                return refuse_memory(why);
-            openai_request_blame(r, server->api, server->engine, &error, why);
-            return false;
-        }
-        g->running++;
-    }
     return true;
 }
 
@@ -217,12 +253,11 @@ void generation_clear(generation *g)
 
 bool generation_open(generation *g, exchange *e, json_t *body, unsigned kind, const char *prefix)
 {
-    refusal why;
     *g = (generation){.exchange = e};
     name_generation(g, prefix);
-    if (read_request(g, body, kind, &why) && submit_all(g, &why))
+    if (read_request(g, body, kind, &g->why) && submit_first(g))
         return true;
-    reply_refused(e, &why);
+    reply_refused(e, &g->why);
     generation_clear(g);
     return false;
 }

@@ -2,7 +2,8 @@
  * of the engine.
  *
  * Answer i of prompt p is answers[p * best_of + i] and has the seed of the request plus i. Events of all answers are taken as they
- * come, since the engine keeps few of them for a reader that does not read. */
+ * come, since the engine keeps few of them for a reader that does not read. Of many answers some are submitted as others
+ * end, so that a request of thousands does not fill the model's queue. */
 #ifndef BACKPLANE_HTTP_GENERATE_H
 #define BACKPLANE_HTTP_GENERATE_H
 
@@ -27,7 +28,7 @@ typedef struct generation {
     char id[48];
     int64_t created;
     answer *answers; /* [count] */
-    uint32_t count, running;
+    uint32_t count, submitted, running;
     bool failed; /* with `why` */
     refusal why;
 } generation;
@@ -39,7 +40,12 @@ void generation_clear(generation *g); /* ends what still runs */
 /* What an output does with an event, after its text and logprob were added to the answer. False: `why` is set. */
 typedef bool (*take_event)(generation *g, answer *a, const bp_event *event);
 
-/* Takes the events that are there, waiting a while for the first. False when an answer failed. */
+/* Whether there is more to come. */
+static inline bool generation_going(const generation *g)
+{
+    return g->running > 0 || g->submitted < g->count;
+}
+/* Takes the events that are there, waiting a while for the first, and submits more answers. False when one failed. */
 bool generation_round(generation *g, take_event take);
 json_t *generation_usage(const generation *g);
 /* The text of the prompt, where it is echoed, a string; else NULL. False when out of memory. */

@@ -84,7 +84,7 @@ static json_t *response_of(generation *g)
 void generation_whole(generation *g)
 {
     exchange *e = g->exchange;
-    while (g->running > 0) {
+    while (generation_going(g)) {
         if (!generation_round(g, keep)) {
             reply_refused(e, &g->why);
             return;
