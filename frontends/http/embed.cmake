@@ -1,6 +1,6 @@
 # Writes files as arrays of bytes: cmake -DOUTPUT=FILE.c -DFILES=a;b -P embed.cmake. File a/index.html becomes
 # ui_index_html and ui_index_html_size.
-set(text "/* Made from the files of frontends/http/ui. */\n#include <stddef.h>\n\n")
+set(text "/* Made from files of frontends/http. */\n#include <stddef.h>\n\n")
 foreach(file ${FILES})
   get_filename_component(name ${file} NAME)
   string(MAKE_C_IDENTIFIER ${name} name)

@@ -39,7 +39,8 @@ static bool submit_more(embeddings *m)
             return true;
         if (status != BP_OK) {
             m->streams[m->submitted] = NULL;
-            openai_request_blame(&m->request, server->api, server->engine, &error, &m->why);
+            refuse_status(&m->why, &error);
+            refuse_blame(&m->why, m->request.body);
             return false;
         }
         m->submitted++;

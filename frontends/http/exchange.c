@@ -31,6 +31,7 @@ static const route routes[] = {
     {"/health", "GET", true, route_health},
     {"/version", "GET", true, route_version},
     {"/metrics", "GET", false, route_metrics},
+    {"/openapi.json", "GET", true, route_openapi},
     {"/", "GET", true, route_page},
     {"/page.css", "GET", true, route_page_css},
     {"/page.js", "GET", true, route_page_js},

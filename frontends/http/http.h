@@ -11,7 +11,7 @@
  *   responses.c /v1/responses, on the same machinery
  *   models.c    /v1/models
  *   tokens.c    /tokenize, /detokenize, /apply-template
- *   status.c    /health, /version
+ *   status.c    /health, /version, /openapi.json
  *   metrics.c   /metrics, of measure.c's counts and the engine's
  *   page.c      the page at /, whose files are in ui/
  *   keys.c      who may ask, and how often
@@ -142,6 +142,7 @@ void route_apply_template(exchange *e);
 void route_health(exchange *e);
 void route_version(exchange *e);
 void route_metrics(exchange *e);
+void route_openapi(exchange *e);
 void route_page(exchange *e);
 void route_page_css(exchange *e);
 void route_page_js(exchange *e);

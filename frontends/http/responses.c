@@ -27,6 +27,8 @@ static bool convert_content(json_t *message, const json_t *content, size_t index
 {
     if (json_is_string(content))
         return json_object_set(message, "content", (json_t *)content) == 0 || refuse_memory(why);
+    if (content && !json_is_array(content))
+        return refuse(why, "input", "invalid_value", "input[%zu].content is neither a string nor a list of parts", index);
     json_t *parts = json_array();
     for (size_t i = 0; i < json_array_size(content); i++) {
         const json_t *part = json_array_get(content, i);
@@ -43,9 +45,9 @@ static bool convert_content(json_t *message, const json_t *content, size_t index
 
 static bool convert_item(json_t *messages, const json_t *item, size_t index, refusal *why)
 {
-    const char *type = json_string_value(json_object_get(item, "type"));
-    const json_t *role = json_object_get(item, "role");
-    if (!json_is_object(item) || (type && strcmp(type, "message") != 0) || !json_is_string(role))
+    const json_t *given = openai_given(item, "type"), *role = json_object_get(item, "role");
+    const char *type = given ? json_string_value(given) : "message";
+    if (!type || strcmp(type, "message") != 0 || !json_is_string(role))
         return refuse(why, "input", "invalid_value", "input[%zu] is not a message; other items are not supported", index);
     json_t *message = json_pack("{sO}", "role", role);
     return message && json_array_append_new(messages, message) == 0

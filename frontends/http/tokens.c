@@ -40,6 +40,17 @@ static void refuse_field(exchange *e, const char *name, const char *expected)
     reply_refused(e, &why);
 }
 
+/* A switch of the body, or false; false where it is none, after replying. */
+static bool read_switch(exchange *e, const json_t *body, const char *name, bool *out)
+{
+    const json_t *value = openai_given(body, name);
+    *out = json_is_true(value);
+    if (!value || json_is_boolean(value))
+        return true;
+    refuse_field(e, name, "true or false");
+    return false;
+}
+
 static json_t *list_ids(const int32_t *ids, uint64_t count)
 {
     json_t *list = json_array();
@@ -51,16 +62,20 @@ static json_t *list_ids(const int32_t *ids, uint64_t count)
 static void tokenize(exchange *e, const json_t *body, const char *model)
 {
     http *server = e->server;
-    const json_t *content = openai_given(body, "content");
-    if (!content)
-        content = openai_given(body, "prompt");
-    if (!json_is_string(content)) {
-        refuse_field(e, "content", "a string");
+    const json_t *content = openai_given(body, "content"), *prompt = openai_given(body, "prompt");
+    if (content && prompt) {
+        refuse_field(e, "prompt", "possible beside content: it is another name for it");
         return;
     }
-    const json_t *special = openai_given(body, "add_special"), *parse = openai_given(body, "parse_special");
-    uint32_t flags = (json_is_true(special) ? (uint32_t)BP_TOKENIZE_BOS : 0) |
-                     (json_is_true(parse) ? (uint32_t)BP_TOKENIZE_SPECIAL : 0);
+    content = content ? content : prompt;
+    if (!json_is_string(content)) {
+        refuse_field(e, prompt ? "prompt" : "content", "a string");
+        return;
+    }
+    bool special, parse;
+    if (!read_switch(e, body, "add_special", &special) || !read_switch(e, body, "parse_special", &parse))
+        return;
+    uint32_t flags = (special ? (uint32_t)BP_TOKENIZE_BOS : 0) | (parse ? (uint32_t)BP_TOKENIZE_SPECIAL : 0);
     const char *words = json_string_value(content);
     uint64_t bytes = json_string_length(content), capacity = bytes + 8, count = 0;
     int32_t *ids = calloc((size_t)capacity, sizeof *ids);
