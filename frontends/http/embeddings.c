@@ -39,8 +39,7 @@ static bool submit_more(embeddings *m)
             return true;
         if (status != BP_OK) {
             m->streams[m->submitted] = NULL;
-            refuse_status(&m->why, &error);
-            refuse_blame(&m->why, m->request.body);
+            openai_request_blame(&m->request, server->api, server->engine, &error, &m->why);
             return false;
         }
         m->submitted++;

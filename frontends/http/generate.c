@@ -108,7 +108,7 @@ static bool submit_more(generation *g)
         if (status == BP_EBUSY && g->running > 0)
             return true;
         if (status != BP_OK) {
-            refuse_status(&g->why, &error);
+            openai_request_blame(&g->request, g->exchange->server->api, g->exchange->server->engine, &error, &g->why);
             g->failed = true;
             return false;
         }

@@ -296,10 +296,16 @@ static bool read_tools(openai_request *r, const field *f, json_t *value, refusal
     return r->request.tools_json || json_array_size(value) == 0 || refuse_memory(why);
 }
 
+/* What a template has from the server is not a client's to replace. */
 static bool read_kwargs(openai_request *r, const field *f, json_t *value, refusal *why)
 {
+    static const char *const own[] = {"messages", "tools", "add_generation_prompt", "bos_token", "eos_token",
+                                      "raise_exception", "strftime_now", "range", "namespace", "dict", "loop"};
     if (!json_is_object(value))
         return refuse_value(f, "an object", why);
+    for (size_t i = 0; i < sizeof own / sizeof *own; i++)
+        if (json_object_get(value, own[i]))
+            return refuse(why, f->name, "invalid_value", "%s may not set %s", f->name, own[i]);
     r->request.template_kwargs_json = openai_keep_json(r, value);
     return r->request.template_kwargs_json || refuse_memory(why);
 }
@@ -381,6 +387,7 @@ static const field fields[] = {
     {"min_p", BOTH, read_real, SAMPLING(min_p), 0, 1},
     {"typical_p", BOTH, read_real, SAMPLING(typical_p), 0, 1},
     {"repetition_penalty", BOTH, read_real, SAMPLING(repetition_penalty), 0.01, 100},
+    {"repeat_penalty", BOTH, read_real, SAMPLING(repetition_penalty), 0.01, 100}, /* its other name */
     {"frequency_penalty", BOTH, read_real, SAMPLING(frequency_penalty), -2, 2},
     {"presence_penalty", BOTH, read_real, SAMPLING(presence_penalty), -2, 2},
     /* Nothing of the answer depends on these. */
@@ -402,6 +409,12 @@ static const field fields[] = {
     {"web_search_options", OPENAI_CHAT, refuse_unsupported, 0, 0, 0},
     {"reasoning_effort", OPENAI_CHAT, refuse_unsupported, 0, 0, 0},
     {"chat_template", OPENAI_CHAT, refuse_unsupported, 0, 0, 0},
+    {"n_predict", BOTH, refuse_unsupported, 0, 0, 0},
+    {"n_keep", BOTH, refuse_unsupported, 0, 0, 0},
+    {"n_discard", BOTH, refuse_unsupported, 0, 0, 0},
+    {"mirostat", BOTH, refuse_unsupported, 0, 0, 0},
+    {"dry_multiplier", BOTH, refuse_unsupported, 0, 0, 0},
+    {"xtc_probability", BOTH, refuse_unsupported, 0, 0, 0},
 };
 
 bool openai_read_field(openai_request *r, const char *name, json_t *value, bool strict, refusal *why)

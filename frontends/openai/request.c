@@ -1,6 +1,7 @@
 #include "openai/request.h"
 
 #include <stdint.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -150,4 +151,36 @@ bool openai_request_echo(const openai_request *r, uint32_t prompt, const bp_engi
                 text_append(out, words, (size_t)bytes);
     free(words);
     return good;
+}
+
+/* A field of token ids that the model does not have; NULL if there is none. */
+static const char *foreign_ids(const openai_request *r, uint32_t vocabulary)
+{
+    const bp_sampling *s = &r->request.sampling;
+    for (uint32_t i = 0; i < s->logit_bias_count; i++)
+        if ((uint32_t)s->logit_bias[i].token >= vocabulary)
+            return "logit_bias";
+    for (uint32_t i = 0; i < r->request.stop_token_count; i++)
+        if ((uint32_t)r->request.stop_tokens[i] >= vocabulary)
+            return "stop_token_ids";
+    return NULL;
+}
+
+void openai_request_blame(const openai_request *r, const bp_engine_api *api, bp_engine *engine, const bp_error *error,
+                          refusal *why)
+{
+    uint32_t index;
+    bp_model_info info = {.size = sizeof info};
+    refuse_status(why, error);
+    refuse_blame(why, r->body);
+    if (*why->param || (error->code != BP_EINVAL && error->code != BP_EUNSUPPORTED && error->code != BP_ELIMIT))
+        return;
+    const char *param = r->kind == OPENAI_CHAT ? "messages" : r->kind == OPENAI_TEXT ? "prompt" : "input", *ids;
+    bool known = api->find_model(engine, r->request.model, &index, NULL) == BP_OK &&
+                 api->model_info(engine, index, &info, NULL) == BP_OK && info.state == BP_MODEL_READY;
+    if (known && info.task != r->request.task)
+        param = "model";
+    else if (known && r->request.task == BP_TASK_GENERATE && (ids = foreign_ids(r, info.vocab_size)))
+        param = ids;
+    snprintf(why->param, sizeof why->param, "%s", param);
 }

@@ -44,6 +44,9 @@ bool openai_request_read(openai_request *r, json_t *body, unsigned kind, bool st
 void openai_request_clear(openai_request *r); /* leaves a zeroed one */
 /* Makes the prompt of that number the request's. */
 void openai_request_choose(openai_request *r, uint32_t prompt);
+/* Why the engine did not take the request as it was submitted, with the field that is to blame. */
+void openai_request_blame(const openai_request *r, const bp_engine_api *api, bp_engine *engine, const bp_error *error,
+                          refusal *why);
 /* Appends the text of that prompt; false when out of memory, or where the model that spells its tokens is gone. */
 bool openai_request_echo(const openai_request *r, uint32_t prompt, const bp_engine_api *api, bp_engine *engine, text *out);
 

@@ -9,6 +9,7 @@ import socket
 import subprocess
 import sys
 import threading
+import time
 
 import pytest
 
@@ -179,3 +180,22 @@ def alive(server):
     yield server
     reply = server.post("/v1/completions", {"model": "smol", "prompt": "A, B, C, D,", "max_tokens": 2, "temperature": 0})
     assert reply.status == 200 and reply.json["choices"][0]["text"] == " E,"
+
+
+def held(server):
+    """Descriptors and threads of the server's process."""
+    folder = pathlib.Path("/proc") / str(server.process.pid)
+    return len(list((folder / "fd").iterdir())), len(list((folder / "task").iterdir()))
+
+
+@pytest.fixture(scope="module")
+def steady(server):
+    """While the module's tests run, a neighbour's stream goes on with the same bits; after them nothing is left of them."""
+    with Neighbour(server) as neighbour:
+        before = held(server)
+        yield neighbour
+    until = time.monotonic() + 10
+    while any(now > then for now, then in zip(held(server), before)) and time.monotonic() < until:
+        time.sleep(0.2)
+    after = held(server)
+    assert all(now <= then for now, then in zip(after, before)), (before, after)

@@ -1,11 +1,13 @@
 """Bodies that are not what they should be: case numbers are those of the acceptance list."""
 
 import json
+import re
 
 import pytest
 
-from conftest import error_of
+from conftest import error_of, events_of
 
+pytestmark = pytest.mark.usefixtures("steady")
 CHAT, TEXT = "/v1/chat/completions", "/v1/completions"
 
 
@@ -86,29 +88,59 @@ def test_35_prompts(alive, prompt):
 
 @pytest.mark.parametrize("ids", [[-1], [1.5], [1, "x"], [2 ** 40], [49152]])
 def test_36_token_ids(alive, ids):
-    error_of(alive.post(TEXT, text(prompt=ids)), 400)
+    error_of(alive.post(TEXT, text(prompt=ids)), 400, param="prompt")
 
 
-@pytest.mark.parametrize("field, value, path", [
-    ("n", 0, CHAT), ("n", 129, CHAT), ("n", 10 ** 9, CHAT), ("n", 1.5, TEXT), ("best_of", 21, TEXT),
-    ("max_tokens", -1, CHAT), ("max_tokens", 2 ** 62, CHAT), ("max_completion_tokens", 0, CHAT),
-    ("temperature", -1, CHAT), ("temperature", 2.1, CHAT), ("temperature", 999999, TEXT), ("temperature", "x", CHAT),
-    ("top_p", -1, CHAT), ("top_p", 1.1, CHAT), ("frequency_penalty", 2.1, CHAT), ("presence_penalty", -2.1, CHAT),
-    ("repetition_penalty", 0, CHAT), ("top_logprobs", 21, CHAT), ("top_logprobs", 2, CHAT), ("logprobs", 6, TEXT),
-    ("logprobs", 1, CHAT), ("logit_bias", {"x": 1}, CHAT), ("logit_bias", {"1": 101}, CHAT), ("logit_bias", {"-1": 1}, CHAT),
-    ("logit_bias", {"1.5": 1}, CHAT), ("logit_bias", [], CHAT), ("stop", ["a"] * 5, CHAT), ("stop", "", CHAT),
-    ("stop", ["a", ""], CHAT), ("stop", 3, CHAT), ("stop", ["a\u0000b"], CHAT), ("stop_token_ids", [-1], CHAT),
-    ("stream_options", {"include_usage": True}, CHAT), ("stream", "yes", CHAT), ("seed", 1.5, CHAT), ("seed", "x", CHAT),
-    ("response_format", {"type": "json_schema"}, CHAT), ("response_format", {"type": "hiccup"}, CHAT),
-    ("response_format", 3, CHAT), ("tools", {}, CHAT), ("tool_choice", "required", CHAT), ("functions", [], CHAT),
-    ("chat_template", "{{ x }}", CHAT), ("grammar", "root ::= x", CHAT), ("suffix", "x", TEXT), ("echo", 1, TEXT),
-])
-def test_37_to_58_fields(alive, field, value, path):
-    error_of(alive.post(path, {**(chat() if path == CHAT else text()), field: value}), 400, param=field)
+# Number of the case, field, value; CHAT unless it says otherwise.
+FIELDS = [
+    (37, "n", 0), (37, "n", 129), (37, "n", 10 ** 9), (37, "n", -1), (37, "n", 1.5, TEXT), (37, "n", "2"),
+    (38, "best_of", 21, TEXT), (38, "best_of", 10 ** 9, TEXT), (38, "best_of", -1, TEXT),
+    (39, "max_tokens", -1), (39, "max_tokens", 2 ** 62), (39, "max_tokens", -1, TEXT), (39, "max_tokens", 2 ** 31, TEXT),
+    (39, "max_tokens", 1.5), (39, "max_completion_tokens", 0), (39, "max_completion_tokens", 2 ** 32),
+    (40, "temperature", -1), (40, "temperature", 2.1), (40, "temperature", 999999, TEXT), (40, "temperature", "x"),
+    (40, "top_p", -1), (40, "top_p", 1.1), (40, "frequency_penalty", 2.1), (40, "frequency_penalty", -2.1),
+    (40, "presence_penalty", 2.1), (40, "presence_penalty", -2.1), (40, "repetition_penalty", 0), (40, "repeat_penalty", 0),
+    (40, "repeat_penalty", 0, TEXT), (40, "min_p", -0.1), (40, "typical_p", 2),
+    (41, "top_logprobs", 21), (41, "top_logprobs", -1), (41, "top_logprobs", 2), (41, "logprobs", 1), (41, "logprobs", "yes"),
+    (41, "logprobs", 6, TEXT), (41, "logprobs", -1, TEXT), (41, "logprobs", True, TEXT),
+    (42, "logit_bias", {"x": 1}), (42, "logit_bias", {"1": 101}), (42, "logit_bias", {"1": -101}), (42, "logit_bias", {"-1": 1}),
+    (42, "logit_bias", {"1.5": 1}), (42, "logit_bias", {"": 1}), (42, "logit_bias", {" 1": 1}), (42, "logit_bias", {"1": "x"}),
+    (42, "logit_bias", {str(2 ** 32): 1}), (42, "logit_bias", {"49152": 1}), (42, "logit_bias", []),
+    (42, "logit_bias", {str(i): 1 for i in range(1025)}),
+    (43, "stop", ["a"] * 5), (43, "stop", ""), (43, "stop", ["a", ""]), (43, "stop", 3), (43, "stop", [3]), (43, "stop", {"a": 1}),
+    (43, "stop", ["a\u0000b"]), (43, "stop_token_ids", [-1]), (43, "stop_token_ids", [49152]), (43, "stop_token_ids", [1] * 65),
+    (46, "stream_options", {"include_usage": True}), (46, "stream_options", 3), (46, "stream", "yes"), (46, "stream", 1),
+    (51, "response_format", {"type": "json_schema"}), (51, "response_format", {"type": "json_schema", "json_schema": 123}),
+    (51, "response_format", {"type": "json_schema", "json_schema": {"name": "x", "schema": 123}}),
+    (51, "response_format", {"type": "hiccup"}), (51, "response_format", {}), (51, "response_format", 3),
+    (55, "tool_choice", "required"), (55, "tool_choice", {"type": "function", "function": {"name": "absent"}}),
+    (55, "tool_choice", "hiccup"), (55, "tools", {}), (55, "functions", []),
+    (56, "chat_template", "{{ x }}"), (56, "chat_template_kwargs", {"messages": []}),
+    (56, "chat_template_kwargs", {"add_generation_prompt": False}), (56, "chat_template_kwargs", {"bos_token": "x"}),
+    (56, "chat_template_kwargs", {"raise_exception": 1}), (56, "chat_template_kwargs", []), (56, "chat_template_kwargs", "x"),
+    (58, "n_keep", -1), (58, "n_discard", -5, TEXT), (58, "top_k", -1), (58, "top_k", -2 ** 63, TEXT), (58, "n_predict", -1, TEXT),
+    (58, "stop_token_ids", [-2 ** 31]), (58, "seed", 1.5), (58, "seed", "x"), (58, "echo", 1, TEXT), (58, "suffix", "x", TEXT),
+]
 
 
-def test_42_a_token_beyond_the_vocabulary(alive):
-    error_of(alive.post(CHAT, chat(logit_bias={"49152": 1})), 400)
+@pytest.mark.parametrize("case", FIELDS, ids=lambda case: f"{case[0]}-{case[1]}")
+def test_37_to_58_fields(alive, case):
+    _, field, value, path = (*case, CHAT)[:4]
+    error = error_of(alive.post(path, {**(chat() if path == CHAT else text()), field: value}), 400, param=field)
+    assert error["type"] == "invalid_request_error" and error["code"]
+
+
+@pytest.mark.parametrize("number", ["9223372036854775808", "1e400", "-9223372036854775809"])
+def test_39_numbers_beyond_64_bits(alive, number):
+    body = json.dumps(chat())[:-1].replace('"max_tokens": 1', '"user": "x"')
+    error_of(alive.post(CHAT, f'{body}, "max_tokens": {number}}}'.encode()), 400)
+
+
+def test_58_what_a_kwarg_may_do(alive):
+    """Variables that are the template's own are fine, and one that is a list deep as a well is bounded."""
+    assert alive.post(CHAT, chat(chat_template_kwargs={"enable_thinking": False, "documents": []})).status == 200
+    deep = json.dumps(chat())[:-1] + ', "chat_template_kwargs": {"a": ' + "[" * 1500 + "]" * 1500 + "}}"
+    assert alive.post(CHAT, deep.encode()).status in (200, 400)
 
 
 @pytest.mark.parametrize("field", ["max_tokens", "temperature", "stop", "n", "seed", "logit_bias", "logprobs", "tools",
@@ -127,13 +159,38 @@ def test_44_a_stop_string_across_tokens(alive):
             assert got == whole[:whole.find(stop)]
 
 
+def test_44_a_stop_string_of_several_bytes(alive):
+    """A character that the model spells in several tokens: no byte of it is seen before it is known not to be the stop."""
+    ask = text(prompt="\U0001f999 \U0001f999 \U0001f999 \U0001f999 \U0001f999", max_tokens=12)
+    whole = alive.post(TEXT, ask).json
+    answer = whole["choices"][0]["text"]
+    assert answer.count("\U0001f999") > 1 and whole["usage"]["completion_tokens"] > answer.count("\U0001f999") * 2
+    for stop in ("\U0001f999", "\U0001f999 \U0001f999", " \U0001f999"):
+        for stream in (False, True):
+            reply = alive.post(TEXT, {**ask, "stop": stop, "stream": stream})
+            got = "".join(json.loads(e)["choices"][0]["text"] for e in events_of(reply)[:-1]) if stream else \
+                reply.json["choices"][0]["text"]
+            assert got == answer[:answer.find(stop)] and "\ufffd" not in got
+
+
+def test_45_a_stop_at_once(alive):
+    choice = alive.post(TEXT, text(prompt="A, B, C, D,", max_tokens=8, stop=" E", logprobs=2)).json["choices"][0]
+    assert choice["text"] == "" and choice["finish_reason"] == "stop" and choice["logprobs"]["tokens"] in ([], [" E"])
+    message = alive.post(CHAT, chat(max_tokens=8, stop=[chr(i) for i in (72, 73, 72, 73)], logprobs=True)).json["choices"][0]
+    assert message["finish_reason"] in ("stop", "length")
+
+
 def test_47_longer_than_the_context(alive):
-    error = error_of(alive.post(TEXT, text(prompt="word " * 9000)), 400, "context_length_exceeded")
+    for stream in (False, True):
+        error = error_of(alive.post(TEXT, text(prompt="word " * 9000, stream=stream)), 400, "context_length_exceeded", "prompt")
+        assert "8192" in error["message"] and re.search(r"\b90\d\d\b", error["message"])
+    messages = [{"role": "user", "content": "word " * 9000}]
+    error = error_of(alive.post(CHAT, chat(messages=messages)), 400, "context_length_exceeded", "messages")
     assert "8192" in error["message"]
 
 
 def test_57_other_parts_are_refused(alive):
-    for url in ("http://169.254.169.254/", "file:///etc/passwd"):
+    for url in ("http://169.254.169.254/", "file:///etc/passwd", "http://a\\@b", "data:image/png;base64,AAAA"):
         parts = [{"type": "text", "text": "Hi"}, {"type": "image_url", "image_url": {"url": url}}]
         error_of(alive.post(CHAT, chat(messages=[{"role": "user", "content": parts}])), 400, param="messages")
     parts = [{"type": "text", "text": "H"}, {"type": "text", "text": "i"}]

@@ -8,6 +8,7 @@ import pytest
 
 from conftest import Answer, Server, answer, error_of, read_all
 
+pytestmark = pytest.mark.usefixtures("steady")
 BODY = b'{"model":"smol","prompt":"A, B, C, D,","max_tokens":1}'
 
 

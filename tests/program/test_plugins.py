@@ -45,10 +45,11 @@ def test_broken_plugins_are_refused_by_name_and_the_rest_is_listed():
 
 @pytest.fixture
 def damaged(tmp_path, outside):
-    """Files that are no plugins: a text, a truncated copy, an empty file, a folder, a link to nowhere."""
+    """Files that are no plugins: a text, a truncated copy, one of another architecture, an empty file, a folder, a link to nowhere."""
     whole = outside.read_bytes()
     (tmp_path / "text.so").write_text("not a library\n")
     (tmp_path / "half.so").write_bytes(whole[: len(whole) // 2])
+    (tmp_path / "foreign.so").write_bytes(whole[:18] + (8).to_bytes(2, "little") + whole[20:])  # MIPS
     (tmp_path / "empty.so").write_bytes(b"")
     (tmp_path / "folder.so").mkdir()
     (tmp_path / "dangling.so").symlink_to(tmp_path / "nowhere")
@@ -58,7 +59,7 @@ def damaged(tmp_path, outside):
 
 def test_files_that_are_no_libraries_are_refused(damaged):
     lines = backplane("plugins", "--path", damaged).expect(0).out.splitlines()
-    for name in ["text", "half", "empty", "folder", "dangling"]:
+    for name in ["text", "half", "foreign", "empty", "folder", "dangling"]:
         assert any(line.startswith("refused") and f"/{name}.so " in line for line in lines), name
     assert any(line.split()[:2] == ["outside", "backend"] for line in lines)
 
