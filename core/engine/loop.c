@@ -4,6 +4,7 @@
 #include "base/log.h"
 #include "engine/scheduler.h"
 #include "engine/step.h"
+#include "engine/turns.h"
 
 #include <pthread.h>
 #include <stdlib.h>
@@ -19,6 +20,7 @@ struct lane {
     bool failed;
     bp_error failure;
     uint64_t requests, failures, prompt_tokens, completion_tokens, steps;
+    uint64_t served; /* nanoseconds of the device; L7 */
 };
 
 struct loop {
@@ -30,6 +32,7 @@ struct loop {
     bool watched;           /* there is a watcher */
     uint64_t step_began;    /* the running step's time; 0: none runs */
     lane *turn;             /* the lane that had the last step; NULL without lanes */
+    turns turns;
     uint32_t takers;        /* threads that wait for the device */
     bool busy;              /* the device is in use */
     bool draining, stopping, lost, stuck;
@@ -85,18 +88,16 @@ static void lose_device(loop *l, const bp_error *why)
 
 /* --- the thread ------------------------------------------------------------------------------------------------------------ */
 
-/* The next lane after the last one that has work; NULL if none has. */
+/* Of the lanes that have work the one that was served least, after the last one among equals; NULL if none has. */
 static lane *next_lane(const loop *l)
 {
-    if (!l->turn)
-        return NULL;
-    lane *m = l->turn;
-    do {
+    lane *m = l->turn, *next = NULL;
+    for (bool more = m; more; more = m != l->turn) {
         m = m->next;
-        if (!m->failed && !scheduler_idle(m->scheduler))
-            return m;
-    } while (m != l->turn);
-    return NULL;
+        if (!m->failed && !scheduler_idle(m->scheduler) && (!next || m->served < next->served))
+            next = m;
+    }
+    return next;
 }
 
 static void wait_until(loop *l, pthread_cond_t *condition, uint64_t until)
@@ -145,6 +146,7 @@ static void run_step(loop *l, lane *m)
     bp_status status = BP_OK;
     uint64_t now = clock_now();
     l->turn = m;
+    turns_begin(&l->turns, m->served);
     l->busy = true;
     l->step_began = now;
     scheduler_plan(m->scheduler, now, &m->plan);
@@ -156,6 +158,7 @@ static void run_step(loop *l, lane *m)
         status = step_execute(&m->step, m->plan.entries, m->plan.count, &why);
         pthread_mutex_lock(&l->lock);
         m->steps++;
+        m->served += clock_now() - now;
     }
     if (!l->stuck)
         end_step(l, m, status, &why);
@@ -443,6 +446,7 @@ bp_status lane_submit(lane *m, bp_stream *r, bp_error *error)
 {
     pthread_mutex_lock(&m->loop->lock);
     bp_status status = check_open(m, error);
+    bool idle = scheduler_idle(m->scheduler);
     if (status == BP_OK)
         status = scheduler_add(m->scheduler, &r->sequence, error);
     else
@@ -451,6 +455,8 @@ bp_status lane_submit(lane *m, bp_stream *r, bp_error *error)
         request_share(r);
         r->lane = m;
         m->requests++;
+        if (idle)
+            m->served = turns_come(&m->loop->turns, m->served);
         m->prompt_tokens += r->sequence.prompt_count;
         pthread_cond_broadcast(&m->loop->changed);
     }

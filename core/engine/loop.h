@@ -1,5 +1,5 @@
-/* loop: one thread a device. It takes the next step of each model on that device in turn, runs it, publishes, and parks
- * when there is nothing to do. A lane is one model's place on the loop.
+/* loop: one thread a device. It takes the next step of the models on that device in turn, runs it, publishes, and
+ * parks when there is nothing to do. A lane is one model's place on the loop.
  *
  * Invariants:
  *   L1  The device is used by one at a time: the loop for a step, or whoever took it with loop_take_device. Those who wait
@@ -11,7 +11,9 @@
  *   L5  A lost device fails all lanes of its loop, a changed file its own; a failed lane takes no requests.
  *   L6  A step that takes longer than engine_backend.step_ns is abandoned: the device is lost, its requests end, and the
  *       loop is stuck for as long as the backend does not come back. Nobody waits for the device of a stuck loop, and nothing
- *       that the backend may still use is freed. */
+ *       that the backend may still use is freed.
+ *   L7  Turns are of time (turns.h): the next step is of the model that has had the device for less than the others that have
+ *       work, so one whose steps are long does not slow down the others by more than its share. */
 #ifndef BACKPLANE_ENGINE_LOOP_H
 #define BACKPLANE_ENGINE_LOOP_H
 

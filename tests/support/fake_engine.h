@@ -225,7 +225,7 @@ struct bp_device {
     uint32_t at_gate, at_compile; /* how many wait there */
     bool refuses;                 /* compile fails */
     uint32_t most_sequences;      /* a step of more finds no memory; 0 is none */
-    uint64_t step_ns;             /* what a step takes */
+    uint64_t step_ns, token_ns;   /* what a step takes, and each token in it besides */
     const bp_model *last;         /* that had a step */
     bool refuses_copies;
     uint64_t steps, turns, mixed, chunks, largest, widest, violations, models, refused; /* turns: steps of another than the last */
@@ -389,7 +389,7 @@ static inline bp_status fake_submit(bp_model *m, const bp_batch *b, bp_error *er
         pthread_cond_wait(&d->moved, &d->lock);
     d->at_gate--;
     uint32_t most = d->most_sequences;
-    uint64_t ns = d->step_ns;
+    uint64_t ns = d->step_ns + d->token_ns * b->token_count;
     bool sound = fake_batch_is_sound(m, b);
     d->violations += !sound;
     if (sound)
