@@ -37,6 +37,7 @@ void scheduler_free(scheduler *s)
 {
     if (!s)
         return;
+    queue_clear(&s->queue);
     prefix_free(s->prefix);
     pages_free(s->pages);
     free(s->given_up);
@@ -54,10 +55,10 @@ uint32_t scheduler_pages_for(const scheduler *s, uint32_t tokens)
 
 bp_status scheduler_reserve(scheduler *s, bp_error *error)
 {
-    uint64_t present = (uint64_t)s->running_count + s->waiting_count + s->reserved;
+    uint64_t present = (uint64_t)s->running_count + s->queue.count + s->reserved;
     if (present >= (uint64_t)s->limits.max_sequences + s->limits.queue_limit)
         return error_set(error, BP_EBUSY, "the queue is full: %u requests run and %u wait; try again later", s->running_count,
-                         s->waiting_count + s->reserved);
+                         s->queue.count + s->reserved);
     s->reserved++;
     return BP_OK;
 }
@@ -65,17 +66,6 @@ bp_status scheduler_reserve(scheduler *s, bp_error *error)
 void scheduler_unreserve(scheduler *s)
 {
     s->reserved--;
-}
-
-static void insert_waiting(scheduler *s, sequence *q)
-{
-    sequence **place = &s->waiting;
-    while (*place && sequence_before(*place, q))
-        place = &(*place)->next;
-    q->next = *place;
-    *place = q;
-    q->state = SEQUENCE_WAITING;
-    s->waiting_count++;
 }
 
 bp_status scheduler_add(scheduler *s, sequence *q, bp_error *error)
@@ -87,27 +77,21 @@ bp_status scheduler_add(scheduler *s, sequence *q, bp_error *error)
     if (scheduler_pages_for(s, q->token_limit) > pages_total(s->pages))
         return error_set(error, BP_ELIMIT, "%u tokens never fit the cache of %u pages of %u tokens", q->token_limit,
                          pages_total(s->pages), s->limits.page_tokens);
-    q->number = s->next_number++;
     q->computed = q->page_count = q->registered = q->cached = 0;
     q->copy_from = -1;
     q->draft = (draft){0};
     q->scored = 0;
     q->cause = SEQUENCE_CAUSE_NONE;
-    insert_waiting(s, q);
-    return BP_OK;
+    return queue_enter(&s->queue, q, error);
 }
 
 bool scheduler_remove(scheduler *s, sequence *q)
 {
     if (q->state != SEQUENCE_WAITING)
         return false;
-    sequence **place = &s->waiting;
-    while (*place != q)
-        place = &(*place)->next;
-    *place = q->next;
-    q->next = NULL;
+    queue_take(&s->queue, q);
+    queue_leave(&s->queue, q);
     q->state = SEQUENCE_ENDED;
-    s->waiting_count--;
     return true;
 }
 
@@ -226,7 +210,7 @@ static void preempt_last(scheduler *s)
     stop_running(s, s->running_count - 1);
     victim->preemptions++;
     s->preemptions++;
-    insert_waiting(s, victim);
+    queue_return(&s->queue, victim);
 }
 
 /* --- plan ------------------------------------------------------------------------------------------------------------- */
@@ -238,8 +222,9 @@ static sequence_cause cause_to_end(sequence *q, uint64_t now)
     return q->deadline && q->deadline <= now ? SEQUENCE_CAUSE_EXPIRED : SEQUENCE_CAUSE_NONE;
 }
 
-static void push_ended(sequence **list, sequence *q, sequence_cause cause)
+static void push_ended(scheduler *s, sequence **list, sequence *q, sequence_cause cause)
 {
+    queue_leave(&s->queue, q);
     q->state = SEQUENCE_ENDED;
     q->cause = cause;
     q->next = *list;
@@ -248,16 +233,13 @@ static void push_ended(sequence **list, sequence *q, sequence_cause cause)
 
 static void expire_waiting(scheduler *s, uint64_t now, sequence **ended)
 {
-    for (sequence **place = &s->waiting; *place;) {
-        sequence *q = *place;
+    for (sequence *q = s->queue.first, *next; q; q = next) {
+        next = q->next;
         sequence_cause cause = cause_to_end(q, now);
-        if (cause == SEQUENCE_CAUSE_NONE) {
-            place = &q->next;
+        if (cause == SEQUENCE_CAUSE_NONE)
             continue;
-        }
-        *place = q->next;
-        s->waiting_count--;
-        push_ended(ended, q, cause);
+        queue_take(&s->queue, q);
+        push_ended(s, ended, q, cause);
     }
 }
 
@@ -269,7 +251,7 @@ static void expire_running(scheduler *s, uint64_t now, sequence **ended)
         if (cause == SEQUENCE_CAUSE_NONE)
             continue;
         stop_running(s, i);
-        push_ended(ended, q, cause);
+        push_ended(s, ended, q, cause);
     }
 }
 
@@ -376,19 +358,19 @@ static uint64_t pending_tokens(const scheduler *s)
     return sum;
 }
 
-/* The head of the waiting, as long as there are pages and places for it and the step has tokens left. A preempted sequence
- * comes behind the one that it made room for, so `waiting` stays the most urgent. */
+/* Who is next, as long as there are pages and places and the step has tokens left. A preempted sequence comes behind the one
+ * that it made room for, so that one stays the next. */
 static void admit_waiting(scheduler *s, uint64_t now)
 {
-    while (s->waiting) {
-        sequence *q = s->waiting;
-        bool lower = s->running_count > 0 && s->running[s->running_count - 1]->priority < q->priority;
+    while (s->queue.first) {
+        bool lower = s->running_count > 0 && s->running[s->running_count - 1]->priority < s->queue.first->priority;
         bool full = s->running_count == s->limits.max_sequences || pending_tokens(s) >= s->limits.max_tokens;
-        if ((full && !lower) || !place(s, q))
+        if (full && !lower)
             return;
-        s->waiting = q->next;
-        s->waiting_count--;
-        q->next = NULL;
+        sequence *q = queue_next(&s->queue);
+        if (!place(s, q))
+            return;
+        queue_admit(&s->queue, q, sequence_remaining(q));
         q->state = SEQUENCE_RUNNING;
         if (!q->admitted_at)
             q->admitted_at = now;
@@ -423,6 +405,8 @@ static void take_result(scheduler *s, const plan_entry *e)
         draft_note(&q->draft, e->drafts, e->accepted);
     s->drafted += e->drafts;
     s->accepted += e->accepted;
+    if (e->row)
+        queue_serve(q, e->accepted + 1);
     if (!e->row || e->over)
         return;
     q->token_count += e->accepted;
@@ -442,7 +426,7 @@ sequence *scheduler_commit(scheduler *s, const plan *done)
         while (s->running[place] != e->sequence)
             place++;
         stop_running(s, place);
-        push_ended(&ended, e->sequence, SEQUENCE_CAUSE_NONE);
+        push_ended(s, &ended, e->sequence, SEQUENCE_CAUSE_NONE);
     }
     return ended;
 }
@@ -453,13 +437,12 @@ sequence *scheduler_end_all(scheduler *s)
     while (s->running_count) {
         sequence *q = s->running[s->running_count - 1];
         stop_running(s, s->running_count - 1);
-        push_ended(&ended, q, SEQUENCE_CAUSE_NONE);
+        push_ended(s, &ended, q, SEQUENCE_CAUSE_NONE);
     }
-    while (s->waiting) {
-        sequence *q = s->waiting;
-        s->waiting = q->next;
-        s->waiting_count--;
-        push_ended(&ended, q, SEQUENCE_CAUSE_NONE);
+    while (s->queue.first) {
+        sequence *q = s->queue.first;
+        queue_take(&s->queue, q);
+        push_ended(s, &ended, q, SEQUENCE_CAUSE_NONE);
     }
     return ended;
 }
@@ -468,13 +451,13 @@ sequence *scheduler_end_all(scheduler *s)
 
 bool scheduler_idle(const scheduler *s)
 {
-    return s->running_count == 0 && s->waiting == NULL;
+    return s->running_count == 0 && s->queue.first == NULL;
 }
 
 uint64_t scheduler_next_deadline(const scheduler *s)
 {
     uint64_t soonest = UINT64_MAX;
-    for (const sequence *q = s->waiting; q; q = q->next)
+    for (const sequence *q = s->queue.first; q; q = q->next)
         if (q->deadline && q->deadline < soonest)
             soonest = q->deadline;
     for (uint32_t i = 0; i < s->running_count; i++)
@@ -486,7 +469,7 @@ uint64_t scheduler_next_deadline(const scheduler *s)
 scheduler_counts scheduler_count(const scheduler *s)
 {
     uint32_t total = pages_total(s->pages);
-    return (scheduler_counts){.running = s->running_count, .waiting = s->waiting_count,
+    return (scheduler_counts){.running = s->running_count, .waiting = s->queue.count,
                               .pages_used = total - scheduler_pages_at_hand(s), .pages_total = total,
                               .pages_cached = prefix_idle(s->prefix), .preemptions = s->preemptions,
                               .hit_tokens = s->hit_tokens, .drafted = s->drafted, .accepted = s->accepted};

@@ -25,7 +25,8 @@
  *   tokens as the others leave rows.
  *
  * Invariants:
- *   C1  Sequences run and wait in order of urgency: priority, then arrival. Nobody is admitted before a more urgent one.
+ *   C1  Sequences run in order of urgency: priority, then the tenant's turn, then arrival (queue.h). Nobody is admitted before
+ *       one that would be more urgent.
  *   C2  No more sequences run than a step may have tokens, so a step holds one token of each: a sequence that has one
  *       token to go is in every plan, however long other prompts are, and the most urgent prompt moves in each, or its next
  *       page is computed in it.
@@ -35,7 +36,7 @@
  *   C4  Admission takes pages for all tokens known by then and leaves one page, free or idle, for each sequence that runs.
  *   C5  Who needs a page and finds none preempts the least urgent sequence that runs, which may be itself. Admission
  *       preempts strictly lower priorities only, and only if that makes enough room. So the most urgent sequence is never
- *       preempted, and since any one sequence fits alone (scheduler_add refuses it otherwise) each one ends.
+ *       preempted, and since any one sequence fits alone (scheduler_add refuses it otherwise) and turns only grow, each one ends.
  *   C6  The references of a page are the tables of running sequences that hold it, those that are about to copy from it, and
  *       the prefix cache's. Only full pages, whose tokens are all computed, are in two tables or in the cache. */
 #ifndef BACKPLANE_ENGINE_SCHEDULER_H

@@ -4,6 +4,7 @@
 #define BACKPLANE_ENGINE_SCHEDULER_PARTS_H
 
 #include "engine/prefix.h"
+#include "engine/queue.h"
 #include "engine/scheduler.h"
 
 struct scheduler {
@@ -11,11 +12,11 @@ struct scheduler {
     pages *pages;
     prefix *prefix;
     uint32_t *given_up; /* [page_count], zero but in make_room */
-    uint64_t next_number, preemptions, hit_tokens, drafted, accepted;
+    uint64_t preemptions, hit_tokens, drafted, accepted;
     sequence **running; /* [max_sequences], most urgent first */
     uint32_t running_count;
-    sequence *waiting;  /* most urgent first */
-    uint32_t waiting_count, reserved;
+    queue queue;
+    uint32_t reserved;
     plan_entry *entries; /* [max_sequences] */
 };
 

@@ -34,10 +34,15 @@ typedef enum sequence_state { SEQUENCE_NEW, SEQUENCE_WAITING, SEQUENCE_RUNNING, 
 /* Why the scheduler ended a sequence by itself. */
 typedef enum sequence_cause { SEQUENCE_CAUSE_NONE, SEQUENCE_CAUSE_CANCELLED, SEQUENCE_CAUSE_EXPIRED } sequence_cause;
 
+#define SEQUENCE_NO_TURN UINT64_MAX
+
+typedef struct tenant tenant;
 typedef struct sequence sequence;
 struct sequence {
     int32_t priority;     /* higher first */
-    uint64_t number;      /* order of arrival, set by scheduler_add; lower first within a priority */
+    uint64_t number;      /* order of arrival */
+    uint64_t turn;        /* queue.h, W1; SEQUENCE_NO_TURN before its first admission */
+    tenant *tenant;       /* the queue's, from scheduler_add until it ended */
     uint64_t deadline;    /* nanoseconds on the scheduler's clock; 0 is none */
     atomic_bool cancelled;
 
@@ -56,15 +61,17 @@ struct sequence {
     draft draft;
     bool scores;          /* wants the rows of all tokens of its prompt; false again once it has them */
     uint32_t scored;
-    const char *salt;     /* prefixes are shared under one salt only; NULL is the empty one; the owner's */
+    const char *salt;     /* the tenant's name: prefixes are shared under one only; NULL is the empty one; the owner's */
 
     sequence *next;       /* of the waiting, or of a list of ended sequences */
 };
 
-/* Urgency: a strict order over all sequences of a scheduler. */
+/* Urgency: a strict order over all sequences that run, or did. */
 static inline bool sequence_before(const sequence *a, const sequence *b)
 {
-    return a->priority != b->priority ? a->priority > b->priority : a->number < b->number;
+    if (a->priority != b->priority)
+        return a->priority > b->priority;
+    return a->turn != b->turn ? a->turn < b->turn : a->number < b->number;
 }
 
 static inline uint32_t sequence_remaining(const sequence *q)

@@ -4,6 +4,7 @@
  * A model is played whose next token is a hash of the whole context as it reads it back through the pages: a wrong page, a
  * page in two hands or a token computed twice gives other tokens than the sequence gets alone. Every slot remembers under
  * which salt it was computed, and nobody may read another's. */
+#include "engine/queue.h"
 #include "engine/scheduler.h"
 
 #include <setjmp.h>
@@ -21,7 +22,7 @@ typedef struct happened {
     uint64_t steps, chunks, mixed, full_steps, admitted, waited_for_pages, waited_for_places, preempted, preempted_by_priority,
         preempted_in_prefill, recomputed, expired_waiting, expired_running, cancelled_waiting, cancelled_running, removed, failed,
         again, ended_early, ended_full, refused_queue, hits, hits_in_prefill, hits_of_preempted, copies, twins, merged, evicted,
-        shared, alike_under_other_salt, drafted, accepted, all_accepted, none_accepted, drafts_shared, ended_in_draft, held_back,
+        shared, alike_under_other_salt, drafted, accepted, all_accepted, none_accepted, drafts_shared, ended_in_draft, held_back, overtaken,
         scored, scored_cut, scored_after_preemption, scored_hits, rows_short;
 } happened;
 
@@ -278,7 +279,18 @@ static void check_entries(trace *t, const plan *p)
     assert_true(p->count > 0 || scheduler_idle(t->scheduler));
 }
 
-/* C1, C5: who came in was more urgent than all who wait, who was put out less urgent than all who run. */
+/* Whether `a`, who was admitted, went rightly before `b`, who waits: what b's tenant has been served only grew since. */
+static bool came_before(const sequence *a, const sequence *b)
+{
+    uint64_t turn = b->turn == SEQUENCE_NO_TURN ? b->tenant->served : b->turn;
+    if (a->priority != b->priority)
+        return a->priority > b->priority;
+    if (a->tenant == b->tenant && a->preemptions == 0 && b->preemptions == 0)
+        return a->number < b->number;
+    return a->turn != turn ? a->turn < turn : a->number < b->number;
+}
+
+/* C1, C5: who came in went before all who wait, who was put out was less urgent than all who run. */
 static void check_order(trace *t)
 {
     scheduler_counts counts = scheduler_count(t->scheduler);
@@ -293,8 +305,11 @@ static void check_order(trace *t)
         bool left = a->before == SEQUENCE_RUNNING && a->sequence.state == SEQUENCE_WAITING;
         for (uint32_t j = 0; (came || left) && j < t->arrived; j++) {
             const sequence *b = &t->requests[j].sequence;
-            if (came && b->state == SEQUENCE_WAITING)
-                assert_true(sequence_before(&a->sequence, b));
+            if (came && b->state == SEQUENCE_WAITING) {
+                assert_true(came_before(&a->sequence, b));
+                t->seen->overtaken += a->sequence.priority == b->priority && a->sequence.number > b->number &&
+                                      a->sequence.preemptions == 0;
+            }
             if (left && b->state == SEQUENCE_RUNNING) {
                 assert_true(sequence_before(b, &a->sequence));
                 t->seen->preempted_by_priority += t->requests[j].before == SEQUENCE_WAITING;
@@ -544,7 +559,7 @@ static void traces_keep_every_promise(void **state)
     SHOW(failed); SHOW(again); SHOW(ended_early); SHOW(ended_full); SHOW(refused_queue);
     SHOW(hits); SHOW(hits_in_prefill); SHOW(hits_of_preempted); SHOW(copies); SHOW(twins); SHOW(merged); SHOW(evicted);
     SHOW(shared); SHOW(alike_under_other_salt); SHOW(drafted); SHOW(accepted); SHOW(all_accepted); SHOW(none_accepted);
-    SHOW(drafts_shared); SHOW(ended_in_draft); SHOW(held_back);
+    SHOW(drafts_shared); SHOW(ended_in_draft); SHOW(held_back); SHOW(overtaken);
     SHOW(scored); SHOW(scored_cut); SHOW(scored_after_preemption); SHOW(scored_hits); SHOW(rows_short);
 #undef SHOW
 }

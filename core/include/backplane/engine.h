@@ -83,7 +83,7 @@ typedef struct bp_request {
     uint32_t stop_count;
     uint32_t stop_token_count;
     const int32_t *stop_tokens;
-    const char *salt; /* a tenant's name: requests share cached prefixes only under one salt; NULL is "" */
+    const char *salt; /* a tenant's name: requests share cached prefixes only under one salt, and tenants are admitted in turns; NULL is "" */
     uint32_t task;    /* BP_TASK_…; EMBED takes text or tokens, and nothing of what shapes an answer matters */
     uint32_t dimensions; /* EMBED: only so many of the vector's first numbers, of length 1 again where vectors are; 0 is all */
     const bp_stream *beside; /* NULL, or a stream of the same model that is not released: this request comes with it, and does
