@@ -71,6 +71,7 @@ const char *status_name(bp_status status)
     case BP_ECANCELLED: return "cancelled";
     case BP_EINTERNAL: return "internal error";
     case BP_EBUSY: return "busy";
+    case BP_EGRAMMAR: return "bad grammar";
     default: return "unknown status";
     }
 }

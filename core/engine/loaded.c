@@ -190,7 +190,9 @@ bp_status loaded_open(const engine_model *config, const engine_backend *backend,
     l->backend = backend;
     model_options options = {.mapping_flags = config->mapping_flags, .context = config->context, .numerics = config->numerics,
                              .task = config->task, .pooling = config->pooling, .normalise = config->normalise};
-    bp_status status = model_open(config->file, &options, &l->file, error);
+    bp_status status = grammars_new(&l->grammars, error);
+    if (status == BP_OK)
+        status = model_open(config->file, &options, &l->file, error);
     if (status == BP_OK) {
         start_reading_text(l);
         status = check_program(l, error);
@@ -232,6 +234,7 @@ void loaded_free(loaded *l)
     if (l->model)
         l->backend->ops->release(l->model);
     chat_template_free(l->chat);
+    grammars_free(l->grammars);
     tokenizer_free(l->tokenizer);
     model_close(l->file);
     free(l);

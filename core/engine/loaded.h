@@ -7,6 +7,7 @@
 #define BACKPLANE_ENGINE_LOADED_H
 
 #include "engine/engine.h"
+#include "engine/grammars.h"
 #include "model/model.h"
 #include "text/template.h"
 #include "text/tokenizer.h"
@@ -26,6 +27,7 @@ typedef struct loaded {
     uint32_t context;           /* tokens of one sequence: never more than the whole cache holds */
     uint32_t mixed_step_tokens;
     uint32_t vocab_size, output_width;
+    grammars *grammars;
     bool embedder;              /* gives one vector of a whole text, output_width wide, and no logits */
     bool ends_texts;            /* an embedder's text ends with the end token */
     bool normalises;            /* an embedder's vectors are of length 1 */

@@ -29,6 +29,10 @@ bp_status request_check(const bp_request *request, bp_error *error)
     if (request->stop_token_count > MAX_STOP_TOKENS || (request->stop_token_count && !request->stop_tokens))
         return error_set(error, BP_EINVAL, "%u stop tokens; at most %d are possible", request->stop_token_count,
                          MAX_STOP_TOKENS);
+    if (request->grammar_kind > BP_GRAMMAR_REGEX || (request->grammar_kind && !request->grammar))
+        return error_set(error, BP_EINVAL, "grammar kind %u is not known, or there is no grammar", request->grammar_kind);
+    if (request->grammar_kind && request->task == BP_TASK_EMBED)
+        return error_set(error, BP_EINVAL, "an embedding has no grammar");
     return score_check(request, error);
 }
 
@@ -92,6 +96,8 @@ static bp_status build_sampler(bp_stream *r, const loaded *l, const bp_request *
     bp_status status = sampler_new(&request->sampling, l->vocab_size, &r->sampler, error);
     for (uint32_t i = 0; status == BP_OK && i < r->sequence.prompt_count; i++)
         status = sampler_accept(r->sampler, r->sequence.tokens[i], error);
+    if (status == BP_OK)
+        status = grammars_constrain(l->grammars, l->tokenizer, l->vocab_size, request, &r->constraint, error);
     return status;
 }
 
@@ -161,6 +167,7 @@ void request_drop(bp_stream *r)
     answer_clear(&r->answer);
     stream_clear(&r->events);
     sampler_free(r->sampler);
+    constraint_free(r->constraint);
     free(r->vector);
     free(r->stop_tokens);
     free(r->salt);
@@ -209,6 +216,14 @@ static bool ends_answer(const bp_stream *r, int32_t token)
     return !r->ignore_eos && tokenizer_ends_text(r->tokenizer, token);
 }
 
+/* A row is masked by what its grammar allows after the tokens before it, be they certain or guessed. */
+static bp_status choose(bp_stream *r, const float *logits, uint32_t position, sampler_choice *choice, bp_error *error)
+{
+    const uint64_t *allowed = NULL;
+    bp_status status = r->constraint ? constraint_mask(r->constraint, !r->ignore_eos, &allowed, error) : BP_OK;
+    return status == BP_OK ? sampler_choose(r->sampler, logits, allowed, position, choice, error) : status;
+}
+
 bool request_accept(bp_stream *r, const float *logits, uint32_t position, uint64_t now, int32_t *token)
 {
     sampler_choice choice;
@@ -220,7 +235,7 @@ bool request_accept(bp_stream *r, const float *logits, uint32_t position, uint64
         finish(r, BP_FINISH_LENGTH);
         return false;
     }
-    bp_status status = sampler_choose(r->sampler, logits, position, &choice, &why);
+    bp_status status = choose(r, logits, position, &choice, &why);
     if (status == BP_OK) {
         r->generated++;
         if (!r->first_token_at)
@@ -232,11 +247,13 @@ bool request_accept(bp_stream *r, const float *logits, uint32_t position, uint64
         }
         status = sampler_accept(r->sampler, choice.token, &why);
     }
+    if (status == BP_OK && r->constraint)
+        status = constraint_accept(r->constraint, (uint32_t)choice.token, &why);
     if (status == BP_OK)
         status = answer_push(&r->answer, &choice, &stopped, &why);
     if (status != BP_OK)
         request_fail(r, &why);
-    else if (stopped)
+    else if (stopped || (r->constraint && constraint_over(r->constraint)))
         finish(r, BP_FINISH_STOP);
     else if (r->generated >= r->answer_limit)
         finish(r, BP_FINISH_LENGTH);

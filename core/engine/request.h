@@ -30,6 +30,7 @@ struct bp_stream {
     void *held;
     const tokenizer *tokenizer;
     sampler *sampler;
+    constraint *constraint; /* NULL: the answer may be any text */
     answer answer;
     stream events;
     bool ignore_eos, announced;

@@ -8,19 +8,46 @@
 #include <math.h>
 #include <string.h>
 
+enum { WORDS = ROW_BLOCK / 64 };
+
+/* How much of a block is allowed: none of it, some, or all. */
+typedef enum share { SHARE_NONE, SHARE_SOME, SHARE_ALL } share;
+
+static share share_of(const row *r, uint32_t block, uint32_t count)
+{
+    if (!r->allowed)
+        return SHARE_ALL;
+    const uint64_t *words = r->allowed + (size_t)block * WORDS;
+    uint64_t any = 0, all = ~(uint64_t)0;
+    for (int w = 0; w < WORDS; w++) {
+        any |= words[w];
+        all &= words[w];
+    }
+    return !any ? SHARE_NONE : count == ROW_BLOCK && all == ~(uint64_t)0 ? SHARE_ALL : SHARE_SOME;
+}
+
+static void forbid(const row *r, uint32_t block, uint32_t count, float *logits)
+{
+    const uint64_t *words = r->allowed + (size_t)block * WORDS;
+    for (uint32_t i = 0; i < count; i++)
+        logits[i] = words[i / 64] >> (i % 64) & 1 ? logits[i] : -INFINITY;
+}
+
 const float *row_block(const row *r, uint32_t block, float buffer[ROW_BLOCK], uint32_t *count)
 {
     uint32_t start = block * ROW_BLOCK, left = r->count - start;
     uint32_t n = *count = left < ROW_BLOCK ? left : ROW_BLOCK;
     const float *logits = r->logits + start;
-    bool touched = changes_touch(r->changes, block);
-    if (!touched && !r->infinite)
+    bool touched = changes_touch(r->changes, block), whole = share_of(r, block, n) == SHARE_ALL;
+    if (!touched && !r->infinite && whole)
         return logits;
     memcpy(buffer, logits, n * sizeof *buffer);
     for (uint32_t i = 0; r->infinite && i < n; i++)
         buffer[i] = buffer[i] < FLT_MAX ? buffer[i] : FLT_MAX;
     if (touched)
         changes_apply(r->changes, block, buffer);
+    if (!whole)
+        forbid(r, block, n, buffer);
     return buffer;
 }
 
@@ -30,6 +57,9 @@ static bp_status find_highest(row *r, bp_error *error)
     uint32_t n, best_block = 0, blocks = row_blocks(r);
     r->top = -INFINITY;
     for (uint32_t b = 0; b < blocks; b++) {
+        r->tops[b] = -INFINITY;
+        if (share_of(r, b, ROW_BLOCK) == SHARE_NONE)
+            continue;
         const float *logits = row_block(r, b, buffer, &n);
         bool nan;
         float top = r->scan->highest(logits, n, &nan);
@@ -53,17 +83,18 @@ static bp_status find_highest(row *r, bp_error *error)
     return BP_OK;
 }
 
-bp_status row_open(row *r, const float *logits, uint32_t count, const changes *applied, const row_tools *tools,
-                   bp_error *error)
+bp_status row_open(row *r, const float *logits, uint32_t count, const changes *applied, const uint64_t *allowed,
+                   const row_tools *tools, bp_error *error)
 {
-    *r = (row){.logits = logits, .count = count, .changes = applied, .scan = tools->scan, .tops = tools->tops};
+    *r = (row){.logits = logits, .count = count, .changes = applied, .allowed = allowed, .scan = tools->scan, .tops = tools->tops};
     bp_status status = find_highest(r, error);
     if (status == BP_OK && r->top == INFINITY) {
         r->infinite = true;
         status = find_highest(r, error);
     }
     if (status == BP_OK && r->top == -INFINITY)
-        status = error_set(error, BP_EINTERNAL, "the model gave no token a logit above -infinity");
+        status = error_set(error, BP_EINTERNAL, "the model gave no %s a logit above -infinity",
+                           allowed ? "token that its grammar allows" : "token");
     return status;
 }
 

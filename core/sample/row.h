@@ -5,7 +5,7 @@
  * is made of the loops of scan.h.
  *
  * Invariants, once row_open has returned BP_OK:
- *   R1  No logit is NaN. +infinity counts as FLT_MAX (`infinite` is set, and blocks come with it replaced).
+ *   R1  No logit of a block that has an allowed token is NaN. +infinity counts as FLT_MAX (`infinite` is set, and blocks come with it replaced).
  *   R2  top is finite, is the highest changed logit, and best is the lowest token that has it.
  *   R3  tops[b] is the highest changed logit of block b. */
 #ifndef BACKPLANE_SAMPLE_ROW_H
@@ -27,6 +27,7 @@ typedef struct row {
     const float *logits; /* [count] */
     uint32_t count, best;
     const changes *changes; /* NULL: none */
+    const uint64_t *allowed; /* NULL: all; else bit t of word t / 64 for token t, in whole blocks */
     const scan *scan;
     float *tops;
     float top;
@@ -47,10 +48,10 @@ static inline uint32_t row_blocks(const row *r)
     return row_blocks_of(r->count);
 }
 
-/* Finds the highest logits. Borrows its arguments; one row at a time has the tools. BP_EINTERNAL: NaN, or no token above
- * -infinity. */
-bp_status row_open(row *r, const float *logits, uint32_t count, const changes *applied, const row_tools *tools,
-                   bp_error *error);
+/* Finds the highest logits. Borrows its arguments; one row at a time has the tools. A token that is not allowed has -infinity.
+ * BP_EINTERNAL: NaN in a block with an allowed token, or no token above -infinity. */
+bp_status row_open(row *r, const float *logits, uint32_t count, const changes *applied, const uint64_t *allowed,
+                   const row_tools *tools, bp_error *error);
 
 /* Whether a token of the block is at most `reach` from the highest: distances are monotonic in the logit, rounding included. */
 static inline bool row_reaches(const row *r, uint32_t block, float slope, float reach)

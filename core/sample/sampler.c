@@ -191,18 +191,19 @@ static bp_status draw(sampler *s, const row *r, uint64_t position, uint32_t *tok
     return BP_OK;
 }
 
-bp_status sampler_choose(sampler *s, const float *logits, uint64_t position, sampler_choice *out, bp_error *error)
+bp_status sampler_choose(sampler *s, const float *logits, const uint64_t *allowed, uint64_t position, sampler_choice *out,
+                         bp_error *error)
 {
     *out = (sampler_choice){0};
     row changed, own;
-    bp_status status = row_open(&changed, logits, s->vocab_size, &s->changes, &s->tools, error);
+    bp_status status = row_open(&changed, logits, s->vocab_size, &s->changes, allowed, &s->tools, error);
     if (status != BP_OK)
         return status;
     uint32_t token = changed.best;
     if (s->slope > 0.0f)
         status = draw(s, &changed, position, &token, error);
     if (status == BP_OK && s->logprobs >= 0)
-        status = row_open(&own, logits, s->vocab_size, NULL, &s->tools, error);
+        status = row_open(&own, logits, s->vocab_size, NULL, NULL, &s->tools, error);
     if (status != BP_OK)
         return status;
     out->token = (int32_t)token;

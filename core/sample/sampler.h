@@ -32,10 +32,12 @@ typedef struct sampler_choice {
     float top_logprobs[BP_MAX_LOGPROBS];
 } sampler_choice;
 
-/* Chooses the token at `position` (the absolute position it will have). `logits` [vocab_size] is left as it was. Logits
- * with NaN, or with nothing above -inf, are BP_EINTERNAL: the request fails alone. BP_ENOMEM is possible. On an error *out is
+/* Chooses the token at `position` (the absolute position it will have). `logits` [vocab_size] is left as it was.
+ * `allowed` is NULL or has a bit for each token, in whole blocks of a row: others have no chance, as if their logit were
+ * -inf; log-probabilities are not changed by it. Logits with NaN, or with nothing above -inf, are BP_EINTERNAL: the request fails alone. BP_ENOMEM is possible. On an error *out is
  * zeroed. */
-bp_status sampler_choose(sampler *s, const float *logits, uint64_t position, sampler_choice *out, bp_error *error);
+bp_status sampler_choose(sampler *s, const float *logits, const uint64_t *allowed, uint64_t position, sampler_choice *out,
+                         bp_error *error);
 
 /* What the row says of a token that is known already: its log-probability and the highest. Errors as sampler_choose. The sampler
  * was made with logprobs. */

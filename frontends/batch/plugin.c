@@ -69,7 +69,7 @@ static job *job_at(batch *b, uint32_t index)
 static bp_status refuse_job(job *j, const bp_error *why, bp_error *error)
 {
     refusal r;
-    refuse_status(&r, why);
+    openai_request_refused(&j->body, why, &r);
     refuse_blame(&r, j->body.body);
     return job_refuse(j, &r) ? BP_OK : fail_memory(error);
 }

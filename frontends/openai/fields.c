@@ -316,6 +316,57 @@ static bool read_messages(openai_request *r, const field *f, json_t *value, refu
     return openai_read_messages(r, value, why);
 }
 
+/* --- what shapes an answer ---------------------------------------------------------------------------------------- */
+
+static bool shape(openai_request *r, const char *field_name, uint32_t kind, const char *text, size_t bytes, refusal *why)
+{
+    if (bytes > UINT32_MAX)
+        return refuse(why, field_name, "invalid_value", "%s is too long", field_name);
+    if (r->shaped_by)
+        return refuse(why, field_name, "invalid_value", "%s and %s cannot both shape an answer", r->shaped_by, field_name);
+    r->shaped_by = field_name;
+    r->request.grammar_kind = kind;
+    r->request.grammar = text;
+    r->request.grammar_bytes = (uint32_t)bytes;
+    return true;
+}
+
+static bool read_grammar(openai_request *r, const field *f, json_t *value, refusal *why)
+{
+    uint32_t kind = strcmp(f->name, "grammar") == 0 ? BP_GRAMMAR_GBNF : BP_GRAMMAR_REGEX;
+    if (!json_is_string(value))
+        return refuse_value(f, "a string", why);
+    return shape(r, f->name, kind, json_string_value(value), json_string_length(value), why);
+}
+
+static bool read_schema(openai_request *r, const field *f, const json_t *format, refusal *why)
+{
+    const json_t *described = openai_given(format, "json_schema"), *schema = openai_given(described, "schema");
+    const json_t *name = openai_given(described, "name"), *strict = openai_given(described, "strict");
+    if (!json_is_object(described) || !json_is_object(schema))
+        return refuse(why, f->name, "invalid_value", "response_format.json_schema is not an object with a schema");
+    if (name && !json_is_string(name))
+        return refuse(why, f->name, "invalid_value", "response_format.json_schema.name is not a string");
+    if (strict && !json_is_boolean(strict))
+        return refuse(why, f->name, "invalid_value", "response_format.json_schema.strict is not true or false");
+    const char *text = openai_keep_json(r, schema);
+    return text ? shape(r, f->name, BP_GRAMMAR_JSON_SCHEMA, text, strlen(text), why) : refuse_memory(why);
+}
+
+static bool read_response_format(openai_request *r, const field *f, json_t *value, refusal *why)
+{
+    static const char object[] = "{\"type\":\"object\"}";
+    const char *type = json_string_value(json_object_get(value, "type"));
+    if (!type)
+        return refuse_value(f, "an object with a type", why);
+    if (strcmp(type, "text") == 0)
+        return true;
+    if (strcmp(type, "json_object") == 0)
+        return shape(r, f->name, BP_GRAMMAR_JSON_SCHEMA, object, sizeof object - 1, why);
+    return strcmp(type, "json_schema") == 0 ? read_schema(r, f, value, why)
+                                            : refuse_value(f, "of the type text, json_object or json_schema", why);
+}
+
 /* --- what is not built -------------------------------------------------------------------------------------------- */
 
 static bool ignore(openai_request *r, const field *f, json_t *value, refusal *why)
@@ -328,14 +379,6 @@ static bool refuse_unsupported(openai_request *r, const field *f, json_t *value,
 {
     (void)r, (void)value;
     return refuse(why, f->name, "unsupported", "%s is not supported", f->name);
-}
-
-static bool read_response_format(openai_request *r, const field *f, json_t *value, refusal *why)
-{
-    const char *type = json_string_value(json_object_get(value, "type"));
-    if (!type)
-        return refuse_value(f, "an object with a type", why);
-    return strcmp(type, "text") == 0 || refuse_unsupported(r, f, value, why);
 }
 
 static bool read_tool_choice(openai_request *r, const field *f, json_t *value, refusal *why)
@@ -366,6 +409,8 @@ static const field fields[] = {
     {"tool_choice", OPENAI_CHAT, read_tool_choice, 0, 0, 0},
     {"chat_template_kwargs", OPENAI_CHAT, read_kwargs, 0, 0, 0},
     {"response_format", BOTH, read_response_format, 0, 0, 0},
+    {"grammar", BOTH, read_grammar, 0, 0, 0},
+    {"regex", BOTH, read_grammar, 0, 0, 0},
     {"stop", BOTH, read_stop, 0, 0, 0},
     {"stop_token_ids", BOTH, read_stop_tokens, 0, 0, 0},
     {"seed", BOTH, read_seed, 0, 0, 0},
@@ -400,7 +445,6 @@ static const field fields[] = {
     {"parallel_tool_calls", OPENAI_CHAT, ignore, 0, 0, 0},
     /* An answer without these would be another one. */
     {"suffix", OPENAI_TEXT, refuse_unsupported, 0, 0, 0},
-    {"grammar", BOTH, refuse_unsupported, 0, 0, 0},
     {"functions", OPENAI_CHAT, refuse_unsupported, 0, 0, 0},
     {"function_call", OPENAI_CHAT, refuse_unsupported, 0, 0, 0},
     {"audio", OPENAI_CHAT, refuse_unsupported, 0, 0, 0},

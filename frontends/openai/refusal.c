@@ -34,6 +34,7 @@ void refuse_status(refusal *why, const bp_error *error)
     case BP_ENOTFOUND: code = "model_not_found"; break;
     case BP_ELIMIT: code = "context_length_exceeded"; break;
     case BP_ETIMEOUT: code = "timeout"; ours = true; break;
+    case BP_EGRAMMAR: code = "invalid_value"; break;
     case BP_EBUSY: code = "overloaded"; ours = true; break;
     case BP_EDEVICE: code = "model_unavailable"; ours = true; break;
     case BP_ECANCELLED: code = "shutting_down"; ours = true; break;

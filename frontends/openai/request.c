@@ -127,6 +127,13 @@ bool openai_request_read(openai_request *r, json_t *body, unsigned kind, bool st
     return false;
 }
 
+void openai_request_refused(const openai_request *r, const bp_error *error, refusal *why)
+{
+    refuse_status(why, error);
+    if (error->code == BP_EGRAMMAR && r->shaped_by)
+        snprintf(why->param, sizeof why->param, "%s", r->shaped_by);
+}
+
 void openai_request_choose(openai_request *r, uint32_t prompt)
 {
     const openai_prompt *p = &r->prompts[prompt];
@@ -171,7 +178,7 @@ void openai_request_blame(const openai_request *r, const bp_engine_api *api, bp_
 {
     uint32_t index;
     bp_model_info info = {.size = sizeof info};
-    refuse_status(why, error);
+    openai_request_refused(r, error, why);
     refuse_blame(why, r->body);
     if (*why->param || (error->code != BP_EINVAL && error->code != BP_EUNSUPPORTED && error->code != BP_ELIMIT))
         return;

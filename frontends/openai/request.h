@@ -29,6 +29,7 @@ typedef struct openai_request {
     uint32_t candidates;    /* of which these are the best; as many where nothing is chosen: best_of */
     openai_prompt *prompts; /* [prompt_count], of a text completion, and the inputs of embeddings */
     uint32_t prompt_count;
+    const char *shaped_by;  /* the field that shapes the answer: its grammar's, NULL where there is none */
 
     json_t *body, *kept; /* kept: strings that the body does not have as such */
     bp_message *messages;
@@ -42,6 +43,8 @@ typedef struct openai_request {
 bool openai_request_read(openai_request *r, json_t *body, unsigned kind, bool strict, const bp_engine_api *api,
                          bp_engine *engine, const char *model, refusal *why);
 void openai_request_clear(openai_request *r); /* leaves a zeroed one */
+/* Why the engine refused the request: an error of its grammar names the field that brought it. */
+void openai_request_refused(const openai_request *r, const bp_error *error, refusal *why);
 /* Makes the prompt of that number the request's. */
 void openai_request_choose(openai_request *r, uint32_t prompt);
 /* Why the engine did not take the request as it was submitted, with the field that is to blame. */

@@ -49,7 +49,7 @@ static double measure(const bp_sampling *p, const float *logits, uint32_t vocab,
     for (uint64_t i = 0; i < CALLS; i++) {
         sampler_choice choice;
         uint64_t begin = clock_now();
-        if (sampler_choose(s, logits, i, &choice, &error) != BP_OK)
+        if (sampler_choose(s, logits, NULL, i, &choice, &error) != BP_OK)
             exit(1);
         uint64_t time = clock_now() - begin;
         least = time < least ? time : least;

@@ -114,7 +114,7 @@ def test_lines_that_are_no_request(line, tmp_path):
     ({"logit_bias": {"x": 1}}, "logit_bias"), ({"logit_bias": {"5": 101}}, "logit_bias"),
     ({"logit_bias": []}, "logit_bias"),
     ({"seed": "x"}, "seed"), ({"n": 2}, "n"), ({"stream": True}, "stream"), ({"frobnicate": 1}, "frobnicate"),
-    ({"response_format": {"type": "json_object"}}, "response_format"), ({"model": 3}, "model"),
+    ({"response_format": {"type": "hiccup"}}, "response_format"), ({"model": 3}, "model"),
     ({"model": "medium"}, "model"),
     ({"tools": {}}, "tools"), ({"prompt": "both"}, "prompt"), ({"messages": []}, "messages"),
     ({"messages": "x"}, "messages"),

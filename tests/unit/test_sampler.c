@@ -240,7 +240,7 @@ static void agrees_with_the_reference(uint32_t rows, uint32_t vocab_limit)
             int32_t expected = reference_choose(&p, logits, vocab, history, count, count);
             for (wide_set set = WIDE_BASELINE; set <= wide_best(); set++) {
                 sampler_use(s, set);
-                if (sampler_choose(s, logits, count, &choice, &error) != BP_OK)
+                if (sampler_choose(s, logits, NULL, count, &choice, &error) != BP_OK)
                     fail_msg("row %u: %s", row, error.message);
                 if (choice.token != expected)
                     fail_msg("row %u of %u tokens, set %d: %d, but the reference chooses %d (temperature %g top_k %u top_p %g "
@@ -284,7 +284,7 @@ static sampler_choice choose(sampler *s, const float *logits, uint64_t position)
 {
     sampler_choice choice;
     bp_error error = {0};
-    if (sampler_choose(s, logits, position, &choice, &error) != BP_OK)
+    if (sampler_choose(s, logits, NULL, position, &choice, &error) != BP_OK)
         fail_msg("%s", error.message);
     return choice;
 }
@@ -405,7 +405,7 @@ static void refuse_logits(const float *logits, uint32_t vocab, float temperature
     sampler *s = make(&p, vocab);
     sampler_choice choice;
     bp_error error = {0};
-    assert_int_equal(sampler_choose(s, logits, 5, &choice, &error), BP_EINTERNAL);
+    assert_int_equal(sampler_choose(s, logits, NULL, 5, &choice, &error), BP_EINTERNAL);
     assert_int_equal(choice.token, 0);
     if (!strstr(error.message, sentence))
         fail_msg("\"%s\" does not say \"%s\"", error.message, sentence);

@@ -102,7 +102,7 @@ static void extreme_draws_are_possible_tokens(void **state)
         row r;
         row_mass mass;
         candidates c = {0};
-        assert_int_equal(row_open(&r, logits, VOCAB, NULL, &tools, NULL), BP_OK);
+        assert_int_equal(row_open(&r, logits, VOCAB, NULL, NULL, &tools, NULL), BP_OK);
         row_weigh(&r, 1.0f, &mass);
         assert_true(candidates_gather(&c, &r, 1.0f, WEIGHT_REACH));
         assert_true(c.mass == mass.total && c.count == last - first + 1);
@@ -119,7 +119,7 @@ static void extreme_draws_are_possible_tokens(void **state)
     row r;
     row_mass mass;
     candidates c = {0};
-    assert_int_equal(row_open(&r, alike, 2, NULL, &tools, NULL), BP_OK);
+    assert_int_equal(row_open(&r, alike, 2, NULL, NULL, &tools, NULL), BP_OK);
     row_weigh(&r, 1.0f, &mass);
     assert_true(candidates_gather(&c, &r, 1.0f, WEIGHT_REACH));
     for (uint64_t i = 0; i < 2; i++) {

@@ -62,6 +62,9 @@ enum {
                                           * computed whole, whatever of it the prefix cache holds */
     BP_REQUEST_NO_ANSWER = 1 << 7      /* the request is over, as one of full length, once its prompt is computed */
 };
+/* The kinds of texts that say what an answer is (docs/structured.md): an EBNF grammar, a JSON schema, a regular expression.
+ * Tokens that could not lead to such an answer are never chosen. */
+enum { BP_GRAMMAR_NONE = 0, BP_GRAMMAR_GBNF = 1, BP_GRAMMAR_JSON_SCHEMA = 2, BP_GRAMMAR_REGEX = 3 };
 /* What is wanted: an answer, or one vector of the whole input. A model does one of them: bp_model_info.task. */
 enum { BP_TASK_GENERATE = 0, BP_TASK_EMBED = 1 };
 typedef struct bp_request {
@@ -89,7 +92,9 @@ typedef struct bp_request {
     const bp_stream *beside; /* NULL, or a stream of the same model that is not released: this request comes with it, and does
                               * not wait where models make room for others */
     const char *prompt_name; /* EMBED of a text: which of the model's prompts stands before it; NULL is its default */
-    uint64_t reserved[5]; /* new fields go here, so that `sampling` may grow at the end */
+    const char *grammar; /* NULL: an answer may be any text */
+    uint32_t grammar_bytes, grammar_kind; /* BP_GRAMMAR_… */
+    uint64_t reserved[3]; /* new fields go here, so that `sampling` may grow at the end */
     bp_sampling sampling; /* stays last */
 } bp_request;
 
@@ -166,7 +171,7 @@ typedef struct bp_engine_api {
     /* Here and below, out->size is set by the caller. */
     void (*defaults)(bp_engine *engine, const char *model, bp_request *out);
     /* Checks the request, copies what it needs and queues it. Errors: BP_EINVAL, BP_ENOTFOUND (model), BP_ELIMIT (the
-     * context), BP_EBUSY (the queue is full: try again later), BP_ENOMEM. A model that is not loaded is loaded first. */
+     * context), BP_EGRAMMAR, BP_EBUSY (the queue is full: try again later), BP_ENOMEM. A model that is not loaded is loaded first. */
     bp_status (*submit)(bp_engine *engine, const bp_request *request, bp_stream **out, bp_error *error);
     /* Waits for the next event, at most timeout_ns (UINT64_MAX: no limit); BP_ETIMEOUT leaves the stream as it was. */
     bp_status (*next)(bp_stream *stream, uint64_t timeout_ns, bp_event *out, bp_error *error);

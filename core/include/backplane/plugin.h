@@ -49,7 +49,8 @@ enum {
     BP_ETIMEOUT = -8,     /* a deadline passed */
     BP_ECANCELLED = -9,   /* the caller asked for it */
     BP_EINTERNAL = -10,   /* a broken invariant of ours: please report */
-    BP_EBUSY = -11        /* not now: the queue is full; the same request may be taken later */
+    BP_EBUSY = -11,       /* not now: the queue is full; the same request may be taken later */
+    BP_EGRAMMAR = -12     /* what is to shape an answer is wrong: a grammar, a schema or the tools of a request */
 };
 
 /* Caller's memory. Filled on failure with one sentence (what, where, what to do); untouched on success. */

@@ -1,0 +1,42 @@
+#include "sample/grammar.h"
+
+#include "base/error.h"
+#include "sample/gbnf.h"
+#include "sample/json_schema.h"
+#include "sample/regex.h"
+
+#include <backplane/engine.h>
+
+static void read_regex(rules *r, const char *text, size_t bytes, uint32_t *root)
+{
+    *root = rules_declare(r);
+    rules_define(r, *root, regex_parse(r, "regex", text, bytes, 0));
+}
+
+static bool read(rules *r, uint32_t kind, const char *text, size_t bytes, uint32_t *root)
+{
+    switch (kind) {
+    case BP_GRAMMAR_GBNF: gbnf_parse(r, text, bytes, root); return true;
+    case BP_GRAMMAR_REGEX: read_regex(r, text, bytes, root); return true;
+    case BP_GRAMMAR_JSON_SCHEMA: json_schema_read(r, text, bytes, root); return true;
+    default: return false;
+    }
+}
+
+bp_status grammar_compile(uint32_t kind, const char *text, size_t bytes, machine **out, bp_error *error)
+{
+    rules r;
+    program p = {0};
+    uint32_t root = 0;
+    bp_error why = {0};
+    rules_init(&r);
+    bp_status status = read(&r, kind, text, bytes, &root) ? program_compile(&r, root, &p, &why)
+                                                          : error_set(&why, BP_EINVAL, "grammar kind %u is not known", kind);
+    rules_clear(&r);
+    if (status == BP_OK)
+        status = machine_new(&p, out, &why);
+    if (status == BP_OK)
+        return status;
+    bool ours = status == BP_ENOMEM;
+    return error_set(error, ours ? status : BP_EGRAMMAR, "%s", why.message);
+}
