@@ -216,7 +216,7 @@ bp_status sampler_score(sampler *s, const float *logits, int32_t token, sampler_
 {
     *out = (sampler_choice){.token = token};
     row own;
-    bp_status status = row_open(&own, logits, s->vocab_size, NULL, &s->tools, error);
+    bp_status status = row_open(&own, logits, s->vocab_size, NULL, NULL, &s->tools, error);
     if (status == BP_OK)
         logprobs_fill(&own, token, s->logprobs > 0 ? (uint32_t)s->logprobs : 0, out);
     return status;

@@ -318,7 +318,7 @@ static bool read_messages(openai_request *r, const field *f, json_t *value, refu
 
 /* --- what shapes an answer ---------------------------------------------------------------------------------------- */
 
-static bool shape(openai_request *r, const char *field_name, uint32_t kind, const char *text, size_t bytes, refusal *why)
+static bool shape(openai_request *r, const char *field_name, uint32_t kind, const char *source, size_t bytes, refusal *why)
 {
     if (bytes > UINT32_MAX)
         return refuse(why, field_name, "invalid_value", "%s is too long", field_name);
@@ -326,7 +326,7 @@ static bool shape(openai_request *r, const char *field_name, uint32_t kind, cons
         return refuse(why, field_name, "invalid_value", "%s and %s cannot both shape an answer", r->shaped_by, field_name);
     r->shaped_by = field_name;
     r->request.grammar_kind = kind;
-    r->request.grammar = text;
+    r->request.grammar = source;
     r->request.grammar_bytes = (uint32_t)bytes;
     return true;
 }
@@ -349,8 +349,8 @@ static bool read_schema(openai_request *r, const field *f, const json_t *format,
         return refuse(why, f->name, "invalid_value", "response_format.json_schema.name is not a string");
     if (strict && !json_is_boolean(strict))
         return refuse(why, f->name, "invalid_value", "response_format.json_schema.strict is not true or false");
-    const char *text = openai_keep_json(r, schema);
-    return text ? shape(r, f->name, BP_GRAMMAR_JSON_SCHEMA, text, strlen(text), why) : refuse_memory(why);
+    const char *source = openai_keep_json(r, schema);
+    return source ? shape(r, f->name, BP_GRAMMAR_JSON_SCHEMA, source, strlen(source), why) : refuse_memory(why);
 }
 
 static bool read_response_format(openai_request *r, const field *f, json_t *value, refusal *why)
