@@ -1,8 +1,10 @@
 #include "engine/prompt.h"
 
 #include "base/error.h"
+#include "base/utf8.h"
 
 #include <ctype.h>
+#include <errno.h>
 #include <jansson.h>
 #include <string.h>
 
@@ -16,18 +18,46 @@ static const char *const own_variables[] = {"messages", "tools", "add_generation
 
 /* --- messages as variables of a template ---------------------------------------------------------------------------------- */
 
+static bp_status put_bytes(json_t *object, const char *key, const char *text, size_t bytes, uint32_t index, bp_error *error)
+{
+    if (!utf8_valid(text, bytes))
+        return error_set(error, BP_EINVAL, "messages[%u].%s is not valid UTF-8", index, key);
+    return json_object_set_new(object, key, json_stringn(text, bytes)) == 0 ? BP_OK : fail_memory(error);
+}
+
 static bp_status put_text(json_t *object, const char *key, const char *text, uint32_t index, bp_error *error)
 {
-    json_t *value = json_string(text);
-    if (!value)
-        return error_set(error, BP_EINVAL, "messages[%u].%s is not valid UTF-8", index, key);
-    return json_object_set_new(object, key, value) == 0 ? BP_OK : fail_memory(error);
+    return put_bytes(object, key, text, strlen(text), index, error);
+}
+
+typedef struct source {
+    const char *at, *end;
+} source;
+
+/* jansson leaves out characters of a string for which it finds no memory and calls it a success. So it gets a byte at a time, and
+ * before each it is seen whether the last one found memory. */
+static size_t give(void *out, size_t room, void *user)
+{
+    source *s = user;
+    if (errno == ENOMEM)
+        return (size_t)-1;
+    if (s->at == s->end || room == 0)
+        return 0;
+    *(char *)out = *s->at++;
+    return 1;
 }
 
 static bp_status parse_json(const char *text, json_type type, const char *what, json_t **out, bp_error *error)
 {
     json_error_t why;
-    *out = json_loads(text, JSON_REJECT_DUPLICATES | JSON_DECODE_ANY, &why);
+    source from = {text, text + strlen(text)};
+    errno = 0;
+    *out = json_load_callback(give, &from, JSON_REJECT_DUPLICATES | JSON_DECODE_ANY, &why);
+    if (errno == ENOMEM) {
+        json_decref(*out);
+        *out = NULL;
+        return fail_memory(error);
+    }
     if (!*out)
         return error_set(error, BP_EINVAL, "%s: invalid JSON at line %d, column %d", what, why.line, why.column);
     if (json_typeof(*out) == type)
@@ -48,10 +78,8 @@ static bp_status put_json(json_t *object, const char *key, const char *text, jso
 
 static bp_status put_content(json_t *object, const bp_message *m, uint32_t index, bp_error *error)
 {
-    json_t *value = json_stringn(m->content, m->content_bytes ? (size_t)m->content_bytes : strlen(m->content));
-    if (!value)
-        return error_set(error, BP_EINVAL, "messages[%u].content is not valid UTF-8", index);
-    return json_object_set_new(object, "content", value) == 0 ? BP_OK : fail_memory(error);
+    size_t bytes = m->content_bytes ? (size_t)m->content_bytes : strlen(m->content);
+    return put_bytes(object, "content", m->content, bytes, index, error);
 }
 
 static bp_status append_message(json_t *messages, const bp_message *m, uint32_t index, bp_error *error)

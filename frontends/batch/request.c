@@ -111,7 +111,10 @@ bool job_parse(job *j, const char *line, size_t bytes, const bp_engine_api *api,
 {
     json_error_t at;
     json_t *body = NULL;
-    j->json = json_loadb(line, bytes, JSON_REJECT_DUPLICATES | JSON_ALLOW_NUL, &at);
+    bool memory;
+    j->json = openai_load(line, bytes, JSON_REJECT_DUPLICATES | JSON_ALLOW_NUL, &at, &memory);
+    if (memory)
+        return refuse_memory(why);
     if (!j->json)
         return refuse(why, "", "invalid_json", "the line is not JSON: column %d, %.200s", at.column, at.text);
     if (!json_is_object(j->json))

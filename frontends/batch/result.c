@@ -21,11 +21,9 @@ bool job_add_embedding(job *j, const bp_event *event)
 static bool put_line(job *j, const char *key, json_t *value)
 {
     json_t *root = json_pack("{sI ss? so}", "line", (json_int_t)j->line, "custom_id", j->custom_id, key, value);
-    char *bytes = root ? json_dumps(root, JSON_COMPACT | JSON_REAL_PRECISION(9)) : NULL;
-    json_decref(root);
     text_clear(&j->result);
-    j->done = bytes && text_append(&j->result, bytes, strlen(bytes)) && text_append(&j->result, "\n", 1);
-    free(bytes);
+    j->done = openai_dump(&j->result, root, JSON_REAL_PRECISION(9)) && text_append(&j->result, "\n", 1);
+    json_decref(root);
     return j->done;
 }
 

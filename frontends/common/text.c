@@ -9,11 +9,16 @@ void text_free(text *t)
     *t = (text){0};
 }
 
+void text_cut(text *t, size_t size)
+{
+    t->size = size;
+    if (t->data)
+        t->data[size] = '\0';
+}
+
 void text_clear(text *t)
 {
-    t->size = 0;
-    if (t->data)
-        t->data[0] = '\0';
+    text_cut(t, 0);
 }
 
 static bool reserve(text *t, size_t more)

@@ -14,6 +14,7 @@ typedef struct text {
 
 void text_free(text *t); /* leaves an empty text */
 void text_clear(text *t);
+void text_cut(text *t, size_t size); /* to its beginning; `size` is not more than it has */
 bool text_append(text *t, const void *bytes, size_t count); /* false when out of memory, with the text unchanged */
 /* Appends valid UTF-8 without NUL: each bad sequence and each NUL becomes U+FFFD. */
 bool text_append_clean(text *t, const char *bytes, size_t count);

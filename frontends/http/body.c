@@ -1,5 +1,7 @@
 #include "http/http.h"
 
+#include "openai/answer.h"
+
 #include <strings.h>
 
 enum { PIECE = 64 << 10 };
@@ -51,8 +53,11 @@ bool body_read(exchange *e, int *status, refusal *why)
 json_t *body_json(const exchange *e, refusal *why)
 {
     json_error_t at;
-    json_t *body = json_loadb(text_string(&e->body), e->body.size, JSON_REJECT_DUPLICATES | JSON_ALLOW_NUL, &at);
-    if (!body) {
+    bool memory;
+    json_t *body = openai_load(text_string(&e->body), e->body.size, JSON_REJECT_DUPLICATES | JSON_ALLOW_NUL, &at, &memory);
+    if (memory) {
+        refuse_memory(why);
+    } else if (!body) {
         refuse(why, "", "invalid_json", "the body is not JSON: line %d, column %d", at.line, at.column);
     } else if (!json_is_object(body)) {
         refuse(why, "", "invalid_json", "the body is not a JSON object");

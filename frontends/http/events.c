@@ -11,13 +11,13 @@
 
 bool outgoing_add(outgoing *o, const char *name, json_t *value)
 {
-    char *bytes = value ? json_dumps(value, JSON_COMPACT | JSON_REAL_PRECISION(9)) : NULL;
-    json_decref(value);
     text *out = &o->bytes;
-    bool good = bytes && (!name || (text_append(out, "event: ", 7) && text_append(out, name, strlen(name)) &&
-                                    text_append(out, "\n", 1))) &&
-                text_append(out, "data: ", 6) && text_append(out, bytes, strlen(bytes)) && text_append(out, "\n\n", 2);
-    free(bytes);
+    size_t before = out->size;
+    bool good = (!name || (text_append(out, "event: ", 7) && text_append(out, name, strlen(name)) && text_append(out, "\n", 1))) &&
+                text_append(out, "data: ", 6) && openai_dump(out, value, JSON_REAL_PRECISION(9)) && text_append(out, "\n\n", 2);
+    json_decref(value);
+    if (!good)
+        text_cut(out, before);
     return good;
 }
 
@@ -26,10 +26,12 @@ static json_t *chunk_of(const generation *g, json_t *choices, json_t *usage)
     const char *object = g->request.kind == OPENAI_CHAT ? "chat.completion.chunk" : "text_completion";
     json_t *chunk = json_pack("{ss ss sI ss ss so}", "id", g->id, "object", object, "created", (json_int_t)g->created, "model",
                               g->exchange->model, "system_fingerprint", "backplane", "choices", choices);
-    if (chunk && g->request.include_usage)
-        json_object_set_new(chunk, "usage", usage ? usage : json_null());
-    else
+    if (!chunk || !g->request.include_usage) {
         json_decref(usage);
+    } else if (json_object_set_new(chunk, "usage", usage ? usage : json_null()) != 0) {
+        json_decref(chunk);
+        chunk = NULL;
+    }
     return chunk;
 }
 
@@ -135,15 +137,14 @@ void generation_lost(generation *g)
 static void finish(generation *g, outgoing *o, bool failed)
 {
     exchange *e = g->exchange;
+    json_t *usage = !failed && g->request.include_usage ? generation_usage(g) : NULL;
+    if (!failed && g->request.include_usage && !(usage && outgoing_add(o, NULL, chunk_of(g, json_array(), usage))))
+        failed = !refuse_memory(&g->why);
     if (failed && !o->begun) {
         reply_refused(e, &g->why);
         return;
     }
-    bool good = true;
-    if (failed)
-        good = outgoing_add(o, NULL, json_pack("{so}", "error", refusal_json(&g->why)));
-    else if (g->request.include_usage)
-        good = outgoing_add(o, NULL, chunk_of(g, json_array(), generation_usage(g)));
+    bool good = !failed || outgoing_add(o, NULL, json_pack("{so}", "error", refusal_json(&g->why)));
     static const char done[] = "data: [DONE]\n\n";
     if (!good || !text_append(&o->bytes, done, sizeof done - 1) || !outgoing_send(g, o) || !reply_stream_end(e))
         generation_lost(g);

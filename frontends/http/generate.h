@@ -61,7 +61,8 @@ typedef struct outgoing {
     text bytes;
     bool begun;
 } outgoing;
-/* "data: " and the value, which is taken; "event: NAME" before it unless that is NULL. */
+/* "data: " and the value, which is taken; "event: NAME" before it unless that is NULL. False, with nothing added, when out of
+ * memory or without a value. */
 bool outgoing_add(outgoing *o, const char *name, json_t *value);
 /* Writes what is there, or asks whether the client is; false where it is gone. */
 bool outgoing_send(generation *g, outgoing *o);

@@ -2,6 +2,7 @@
 #include "http/http.h"
 
 #include "common/fail.h"
+#include "openai/answer.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -53,13 +54,11 @@ void log_exchange(const exchange *e, double seconds)
                              (json_int_t)e->usage.prompt_tokens, "completion_tokens", (json_int_t)e->usage.completion_tokens,
                              "cached_tokens", (json_int_t)e->usage.cached_tokens, "first_token_seconds",
                              e->first_token > 0 ? json_real(e->first_token) : json_null());
-    char *bytes = line ? json_dumps(line, JSON_COMPACT | JSON_REAL_PRECISION(6)) : NULL;
-    json_decref(line);
     text out = {0};
-    if (bytes && text_append(&out, bytes, strlen(bytes)) && text_append(&out, "\n", 1)) {
+    if (openai_dump(&out, line, JSON_REAL_PRECISION(6)) && text_append(&out, "\n", 1)) {
         ssize_t written = write(e->server->log, out.data, out.size);
         (void)written; /* a full disk costs lines, not requests */
     }
     text_free(&out);
-    free(bytes);
+    json_decref(line);
 }

@@ -1,6 +1,8 @@
 /* /v1/models: what the configuration names, loaded or not; /models/load and /models/unload. */
 #include "http/http.h"
 
+#include "openai/answer.h"
+
 static const char *state_name(uint32_t state)
 {
     static const char *const names[] = {"unloaded", "loading", "ready", "failed"};
@@ -22,7 +24,7 @@ void route_models(exchange *e)
     for (uint32_t i = 0; i < server->api->model_count(server->engine); i++) {
         bp_model_info info = {.size = sizeof info};
         if (server->api->model_info(server->engine, i, &info, NULL) == BP_OK)
-            json_array_append_new(list, describe(&info));
+            list = openai_push(list, describe(&info));
     }
     reply_json(e, 200, json_pack("{ss so}", "object", "list", "data", list));
 }

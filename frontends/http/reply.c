@@ -1,5 +1,7 @@
 #include "http/http.h"
 
+#include "openai/answer.h"
+
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -30,15 +32,16 @@ void reply_bytes(exchange *e, int status, const char *type, const char *extra, c
 
 static void reply_json_with(exchange *e, int status, const char *extra, json_t *value)
 {
-    char *bytes = value ? json_dumps(value, JSON_COMPACT | JSON_REAL_PRECISION(9)) : NULL;
+    text bytes = {0};
+    bool good = openai_dump(&bytes, value, JSON_REAL_PRECISION(9));
     json_decref(value);
     static const char none[] =
         "{\"error\":{\"message\":\"out of memory\",\"type\":\"server_error\",\"param\":null,\"code\":\"internal_error\"}}";
-    if (bytes)
-        reply_bytes(e, status, "application/json", extra, bytes, strlen(bytes));
+    if (good)
+        reply_bytes(e, status, "application/json", extra, bytes.data, bytes.size);
     else
         reply_bytes(e, 500, "application/json", "", none, sizeof none - 1);
-    free(bytes);
+    text_free(&bytes);
 }
 
 void reply_json(exchange *e, int status, json_t *value)

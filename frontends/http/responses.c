@@ -38,7 +38,7 @@ static bool convert_content(json_t *message, const json_t *content, size_t index
             return refuse(why, "input", "invalid_value", "input[%zu].content[%zu] is not text; other kinds are not supported",
                           index, i);
         }
-        json_array_append_new(parts, json_pack("{ss sO?}", "type", "text", "text", json_object_get(part, "text")));
+        parts = openai_push(parts, json_pack("{ss sO?}", "type", "text", "text", json_object_get(part, "text")));
     }
     return json_object_set_new(message, "content", parts) == 0 || refuse_memory(why);
 }
@@ -59,8 +59,8 @@ static bool convert_input(const json_t *body, json_t *messages, refusal *why)
     const json_t *input = openai_given(body, "input"), *instructions = openai_given(body, "instructions");
     if (instructions && !json_is_string(instructions))
         return refuse(why, "instructions", "invalid_value", "instructions is not a string");
-    if (instructions)
-        json_array_append_new(messages, json_pack("{ss sO}", "role", "system", "content", instructions));
+    if (instructions && json_array_append_new(messages, json_pack("{ss sO}", "role", "system", "content", instructions)) != 0)
+        return refuse_memory(why);
     if (json_is_string(input))
         return json_array_append_new(messages, json_pack("{ss sO}", "role", "user", "content", input)) == 0 || refuse_memory(why);
     if (json_array_size(input) == 0)
@@ -94,6 +94,12 @@ static bool check_fields(const json_t *body, refusal *why)
     return true;
 }
 
+/* A field that is there. */
+static bool copy_field(json_t *chat, const char *name, json_t *value)
+{
+    return !value || json_object_set(chat, name, value) == 0;
+}
+
 /* A new reference; NULL with the reason. */
 static json_t *convert(const json_t *body, refusal *why)
 {
@@ -104,12 +110,11 @@ static json_t *convert(const json_t *body, refusal *why)
         refuse_memory(why);
         return NULL;
     }
+    bool good = true;
     for (size_t i = 0; i < sizeof kept / sizeof *kept; i++)
-        if (json_object_get(body, kept[i]))
-            json_object_set(chat, kept[i], json_object_get(body, kept[i]));
-    if (openai_given(body, "max_output_tokens"))
-        json_object_set(chat, "max_completion_tokens", json_object_get(body, "max_output_tokens"));
-    if (check_fields(body, why) && convert_input(body, messages, why))
+        good = good && copy_field(chat, kept[i], json_object_get(body, kept[i]));
+    good = good && copy_field(chat, "max_completion_tokens", openai_given(body, "max_output_tokens"));
+    if ((good || refuse_memory(why)) && check_fields(body, why) && convert_input(body, messages, why))
         return chat;
     json_decref(chat);
     return NULL;
@@ -127,7 +132,7 @@ static json_t *item_of(const response *r, progress status)
 {
     json_t *content = json_array();
     if (status != IN_PROGRESS)
-        json_array_append_new(content, part_of(r));
+        content = openai_push(content, part_of(r));
     return json_pack("{ss ss ss ss so}", "type", "message", "id", r->message, "status", progress_names[status], "role", "assistant", "content",
                      content);
 }
@@ -177,11 +182,14 @@ static json_t *object_of(const response *r, progress status)
 /* Adds type and sequence number to the fields of an event, which are taken. */
 static bool add(response *r, const char *type, json_t *fields)
 {
-    if (fields) {
-        json_object_set_new(fields, "type", json_string(type));
-        json_object_set_new(fields, "sequence_number", json_integer(r->sequence++));
+    if (fields && (json_object_set_new(fields, "type", json_string(type)) != 0 ||
+                   json_object_set_new(fields, "sequence_number", json_integer(r->sequence)) != 0)) {
+        json_decref(fields);
+        return false;
     }
-    return outgoing_add(&r->out, type, fields);
+    bool good = outgoing_add(&r->out, type, fields);
+    r->sequence += good;
+    return good;
 }
 
 /* An event about the one part of the one item. */
@@ -266,9 +274,10 @@ static void stream(response *r)
             return;
         }
     }
+    good = good && (end(r) || refuse_memory(&g->why));
     if (!good && !r->out.begun)
         reply_refused(g->exchange, &g->why);
-    else if (!(good ? end(r) && outgoing_send(g, &r->out) && reply_stream_end(g->exchange) : fail_stream(r)))
+    else if (!(good ? outgoing_send(g, &r->out) && reply_stream_end(g->exchange) : fail_stream(r)))
         generation_lost(g);
 }
 

@@ -55,7 +55,7 @@ static json_t *list_ids(const int32_t *ids, uint64_t count)
 {
     json_t *list = json_array();
     for (uint64_t i = 0; list && i < count; i++)
-        json_array_append_new(list, json_integer(ids[i]));
+        list = openai_push(list, json_integer(ids[i]));
     return list;
 }
 

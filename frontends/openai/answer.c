@@ -19,7 +19,7 @@ static json_t *bytes_of(const bp_token_logprob *t)
 {
     json_t *list = json_array();
     for (uint32_t i = 0; list && i < t->byte_count; i++)
-        json_array_append_new(list, json_integer((unsigned char)t->bytes[i]));
+        list = openai_push(list, json_integer((unsigned char)t->bytes[i]));
     return list;
 }
 
@@ -36,12 +36,8 @@ json_t *openai_token(const bp_event *event, uint32_t top)
         return json_pack("{so sn so sn}", "token", openai_text(event->chosen.bytes, event->chosen.byte_count), "logprob", "bytes",
                          bytes_of(&event->chosen), "top_logprobs");
     json_t *entry = describe(&event->chosen), *list = json_array();
-    for (uint32_t i = 0; list && i < event->top_count && i < top; i++) {
-        if (json_array_append_new(list, describe(&event->top[i])) != 0) {
-            json_decref(list);
-            list = NULL;
-        }
-    }
+    for (uint32_t i = 0; list && i < event->top_count && i < top; i++)
+        list = openai_push(list, describe(&event->top[i]));
     if (!entry || !list || json_object_set(entry, "top_logprobs", list) != 0) {
         json_decref(entry);
         entry = NULL;
@@ -84,15 +80,14 @@ static json_t *top_by_name(const json_t *entry)
     if (!json_is_array(top))
         return json_null();
     json_t *named = json_object();
-    for (size_t k = 0; named && k < json_array_size(top); k++) {
-        const json_t *other = json_array_get(top, k);
+    for (size_t k = 0; named && k <= json_array_size(top); k++) {
+        const json_t *other = k < json_array_size(top) ? json_array_get(top, k) : entry;
         const char *name = json_string_value(json_object_get(other, "token"));
-        if (name && !json_object_get(named, name))
-            json_object_set(named, name, json_object_get(other, "logprob"));
+        if (name && !json_object_get(named, name) && json_object_set(named, name, json_object_get(other, "logprob")) != 0) {
+            json_decref(named);
+            named = NULL;
+        }
     }
-    const char *own = json_string_value(json_object_get(entry, "token"));
-    if (named && own && !json_object_get(named, own))
-        json_object_set(named, own, json_object_get(entry, "logprob"));
     return named;
 }
 
@@ -101,12 +96,13 @@ typedef struct lists {
     json_t *tokens, *numbers, *tops, *offsets;
 } lists;
 
+/* Once a list is NULL it stays so, and json_pack refuses it. */
 static void add_entry(lists *l, const json_t *entry, size_t offset)
 {
-    json_array_append(l->tokens, json_object_get(entry, "token"));
-    json_array_append(l->numbers, json_object_get(entry, "logprob"));
-    json_array_append_new(l->tops, top_by_name(entry));
-    json_array_append_new(l->offsets, json_integer((json_int_t)offset));
+    l->tokens = openai_push(l->tokens, json_incref(json_object_get(entry, "token")));
+    l->numbers = openai_push(l->numbers, json_incref(json_object_get(entry, "logprob")));
+    l->tops = openai_push(l->tops, top_by_name(entry));
+    l->offsets = openai_push(l->offsets, json_integer((json_int_t)offset));
 }
 
 /* The prompt's tokens may have more characters than its text: a beginning of text that was put before it, a space that is
@@ -166,9 +162,6 @@ json_t *openai_embedding(const bp_event *event, uint32_t index, bool base64)
 {
     json_t *vector = base64 ? base64_of(event->embedding, event->embedding_width) : json_array();
     for (uint32_t i = 0; !base64 && vector && i < event->embedding_width; i++)
-        if (json_array_append_new(vector, json_real((double)event->embedding[i])) != 0) {
-            json_decref(vector);
-            vector = NULL;
-        }
+        vector = openai_push(vector, json_real((double)event->embedding[i]));
     return json_pack("{ss si so}", "object", "embedding", "index", (int)index, "embedding", vector);
 }

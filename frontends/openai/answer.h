@@ -3,6 +3,8 @@
 #ifndef BACKPLANE_OPENAI_ANSWER_H
 #define BACKPLANE_OPENAI_ANSWER_H
 
+#include "common/text.h"
+
 #include <backplane/engine.h>
 #include <jansson.h>
 #include <stdbool.h>
@@ -20,6 +22,13 @@ json_t *openai_logprobs(unsigned kind, const json_t *prompt, const json_t *entri
 size_t openai_characters(const json_t *entries);
 /* Characters of a string; 0 of NULL. */
 size_t openai_length(const json_t *string);
+/* The value of a text; NULL where it is none, with the place, or where *memory says that there was none. */
+json_t *openai_load(const char *bytes, size_t count, size_t flags, json_error_t *at, bool *memory);
+/* Appends the value as compact text, `flags` being jansson's further ones; false, with the text as it was, when out of memory
+ * or without a value. */
+bool openai_dump(text *out, const json_t *value, size_t flags);
+/* The list with the item, which is taken, at its end; NULL, and no list any more, when out of memory or without either. */
+json_t *openai_push(json_t *list, json_t *item);
 const char *openai_finish_reason(uint32_t finish); /* "stop" or "length" */
 /* The vector of an EMBEDDING event as one of `data`: a list of numbers or, in base64, their float32 bytes. */
 json_t *openai_embedding(const bp_event *event, uint32_t index, bool base64);

@@ -1,5 +1,7 @@
 #include "openai/request.h"
 
+#include "openai/answer.h"
+
 #include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -28,9 +30,9 @@ const char *openai_keep(openai_request *r, const char *bytes, size_t count)
 
 const char *openai_keep_json(openai_request *r, const json_t *value)
 {
-    char *dumped = json_dumps(value, JSON_COMPACT);
-    const char *kept = dumped ? openai_keep(r, dumped, strlen(dumped)) : NULL;
-    free(dumped);
+    text dumped = {0};
+    const char *kept = openai_dump(&dumped, value, 0) ? openai_keep(r, dumped.data, dumped.size) : NULL;
+    text_free(&dumped);
     return kept;
 }
 

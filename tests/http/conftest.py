@@ -22,11 +22,12 @@ PROGRAM = BUILD / "bin" / "backplane"
 class Server:
     """`backplane run` on a configuration; `port` is where it listens."""
 
-    def __init__(self, folder, models, options="", top="", text=None):
+    def __init__(self, folder, models, options="", top="", text=None, environment=None):
         config = folder / "server.yaml"
         config.write_text(text or f"{top}backends: {{ cpu: {{ plugin: cpu }} }}\nmodels:\n{models}\n"
                                   f"frontends: {{ http: {{ plugin: http, port: 0 {options} }} }}\n")
-        self.process = subprocess.Popen([PROGRAM, "run", config], stderr=subprocess.PIPE, text=True)
+        self.process = subprocess.Popen([PROGRAM, "run", config], stderr=subprocess.PIPE, text=True,
+                                        env=dict(os.environ, **(environment or {})))
         self.log, self.port = [], None
         listening = threading.Event()
 
@@ -188,14 +189,19 @@ def held(server):
     return len(list((folder / "fd").iterdir())), len(list((folder / "task").iterdir()))
 
 
+def assert_released(server, before):
+    """Soon no more is held than before; a connection takes a moment to end."""
+    until = time.monotonic() + 10
+    while any(now > then for now, then in zip(held(server), before)) and time.monotonic() < until:
+        time.sleep(0.1)
+    after = held(server)
+    assert all(now <= then for now, then in zip(after, before)), (before, after)
+
+
 @pytest.fixture(scope="module")
 def steady(server):
     """While the module's tests run, a neighbour's stream goes on with the same bits; after them nothing is left of them."""
     with Neighbour(server) as neighbour:
         before = held(server)
         yield neighbour
-    until = time.monotonic() + 10
-    while any(now > then for now, then in zip(held(server), before)) and time.monotonic() < until:
-        time.sleep(0.2)
-    after = held(server)
-    assert all(now <= then for now, then in zip(after, before)), (before, after)
+    assert_released(server, before)

@@ -1,0 +1,14 @@
+/* Writes a tiny model for tests that are not C: write_tiny_llama FILE [SEED]. */
+#include "support/tiny_llama.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+
+int main(int count, char **words)
+{
+    tiny_llama options = {.seed = count > 2 ? strtoull(words[2], NULL, 10) : 1};
+    if (count > 1 && tiny_llama_write(words[1], &options))
+        return 0;
+    fprintf(stderr, "write_tiny_llama: %s cannot be written\n", count > 1 ? words[1] : "nothing");
+    return 1;
+}
