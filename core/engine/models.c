@@ -72,11 +72,13 @@ static void describe_loaded(const loaded *l, bp_model_info *out)
     out->has_chat_template = l->chat != NULL;
     out->task = l->embedder ? BP_TASK_EMBED : BP_TASK_GENERATE;
     out->embedding_width = l->embedder ? l->output_width : 0;
+    out->bos_token = tokenizer_bos(l->tokenizer);
+    out->eos_token = tokenizer_eos(l->tokenizer);
 }
 
 void models_describe(bp_engine *engine, model_entry *m, bp_model_info *out)
 {
-    *out = (bp_model_info){.size = sizeof *out};
+    *out = (bp_model_info){.size = sizeof *out, .bos_token = -1, .eos_token = -1};
     copy_text(out->name, sizeof out->name, m->config.name);
     copy_text(out->backend, sizeof out->backend, engine->backends[m->config.backend].name);
     copy_text(out->path, sizeof out->path, m->config.file);

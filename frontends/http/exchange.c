@@ -28,6 +28,7 @@ static const route routes[] = {
     {"/tokenize", "POST", false, route_tokenize},
     {"/detokenize", "POST", false, route_detokenize},
     {"/apply-template", "POST", false, route_apply_template},
+    {"/tokenizer_info", "GET", false, route_tokenizer_info},
     {"/health", "GET", true, route_health},
     {"/version", "GET", true, route_version},
     {"/metrics", "GET", false, route_metrics},

@@ -10,7 +10,7 @@
  *   embeddings.c /v1/embeddings
  *   responses.c /v1/responses, on the same machinery
  *   models.c    /v1/models
- *   tokens.c    /tokenize, /detokenize, /apply-template
+ *   tokens.c    /tokenize, /detokenize, /apply-template, /tokenizer_info
  *   status.c    /health, /version, /openapi.json
  *   metrics.c   /metrics, of measure.c's counts and the engine's
  *   page.c      the page at /, whose files are in ui/
@@ -139,6 +139,7 @@ void route_unload(exchange *e);
 void route_tokenize(exchange *e);
 void route_detokenize(exchange *e);
 void route_apply_template(exchange *e);
+void route_tokenizer_info(exchange *e);
 void route_health(exchange *e);
 void route_version(exchange *e);
 void route_metrics(exchange *e);

@@ -1,4 +1,7 @@
-/* /tokenize, /detokenize and /apply-template: text and ids as a model sees them. */
+/* /tokenize, /detokenize, /apply-template and /tokenizer_info: text and ids as a model sees them.
+ *
+ * Two dialects are spoken, told apart by the field that has the text: `content`, plain unless switches say otherwise, and
+ * `prompt`, in which special tokens are read and before which the model's first token stands unless they do. */
 #include "http/http.h"
 
 #include "openai/answer.h"
@@ -6,7 +9,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* The body and the model that it names; false after replying. */
+/* The body and the model that it names, NULL for the only one; false after replying. */
 static bool open_body(exchange *e, json_t **body, const char **model)
 {
     refusal why;
@@ -16,11 +19,10 @@ static bool open_body(exchange *e, json_t **body, const char **model)
         return false;
     }
     const json_t *named = openai_given(*body, "model");
-    if (openai_string(named)) {
-        *model = openai_string(named);
+    *model = openai_string(named);
+    if (*model || !named)
         return true;
-    }
-    refuse(&why, "model", "invalid_value", named ? "model is no name" : "model is missing");
+    refuse(&why, "model", "invalid_value", "model is no name");
     reply_refused(e, &why);
     json_decref(*body);
     return false;
@@ -40,12 +42,14 @@ static void refuse_field(exchange *e, const char *name, const char *expected)
     reply_refused(e, &why);
 }
 
-/* A switch of the body, or false; false where it is none, after replying. */
+/* A switch of the body, where it is given; false where it is none, after replying. */
 static bool read_switch(exchange *e, const json_t *body, const char *name, bool *out)
 {
     const json_t *value = openai_given(body, name);
+    if (!value)
+        return true;
     *out = json_is_true(value);
-    if (!value || json_is_boolean(value))
+    if (json_is_boolean(value))
         return true;
     refuse_field(e, name, "true or false");
     return false;
@@ -72,8 +76,9 @@ static void tokenize(exchange *e, const json_t *body, const char *model)
         refuse_field(e, prompt ? "prompt" : "content", "a string");
         return;
     }
-    bool special, parse;
-    if (!read_switch(e, body, "add_special", &special) || !read_switch(e, body, "parse_special", &parse))
+    bool special = prompt, parse = prompt;
+    if (!read_switch(e, body, "add_special", &special) || !read_switch(e, body, "add_special_tokens", &special) ||
+        !read_switch(e, body, "parse_special", &parse))
         return;
     uint32_t flags = (special ? (uint32_t)BP_TOKENIZE_BOS : 0) | (parse ? (uint32_t)BP_TOKENIZE_SPECIAL : 0);
     const char *words = json_string_value(content);
@@ -114,7 +119,8 @@ static void detokenize(exchange *e, const json_t *body, const char *model)
            bytes < SIZE_MAX / 2 && (words = malloc((size_t)bytes + 1)) &&
            server->api->detokenize(server->engine, model, ids, count, words, bytes, &bytes, &error) == BP_OK;
     if (good)
-        reply_json(e, 200, json_pack("{so}", "content", openai_text(words, (size_t)bytes)));
+        reply_json(e, 200, json_pack("{so so}", "content", openai_text(words, (size_t)bytes), "prompt",
+                                     openai_text(words, (size_t)bytes)));
     else
         reply_error(e, &error);
     free(words);
@@ -170,5 +176,41 @@ void route_apply_template(exchange *e)
     if (open_body(e, &body, &model)) {
         apply_template(e, body);
         json_decref(body);
+    }
+}
+
+/* A token's spelling; null where the model has no such token. */
+static json_t *spell(const exchange *e, const char *model, int32_t token)
+{
+    const http *server = e->server;
+    char words[256];
+    uint64_t bytes = 0;
+    if (token < 0 || server->api->detokenize(server->engine, model, &token, 1, words, sizeof words, &bytes, NULL) != BP_OK ||
+        bytes > sizeof words)
+        return json_null();
+    return openai_text(words, (size_t)bytes);
+}
+
+/* ?model=NAME, or the only one. */
+void route_tokenizer_info(exchange *e)
+{
+    http *server = e->server;
+    const char *query = e->info->query_string;
+    char name[256];
+    int length = query ? mg_get_var(query, strlen(query), "model", name, sizeof name) : -1;
+    const char *model = length >= 0 ? name : NULL;
+    uint32_t index;
+    bp_model_info info = {.size = sizeof info};
+    bp_error error = {0};
+    if (length < -1) {
+        refuse_field(e, "model", "the name of a model");
+    } else if (server->api->find_model(server->engine, model, &index, &error) != BP_OK ||
+               server->api->load(server->engine, model, NULL, NULL, &error) != BP_OK ||
+               server->api->model_info(server->engine, index, &info, &error) != BP_OK) {
+        reply_error(e, &error);
+    } else {
+        json_t *begin = spell(e, info.name, info.bos_token), *end = spell(e, info.name, info.eos_token);
+        reply_json(e, 200, json_pack("{ss so so sI sI}", "model", info.name, "bos_token", begin, "eos_token", end, "vocab_size",
+                                     (json_int_t)info.vocab_size, "model_max_length", (json_int_t)info.context));
     }
 }

@@ -150,6 +150,7 @@ typedef struct bp_model_info {
     uint32_t has_chat_template;
     uint32_t task;            /* BP_TASK_… that it does; 0 unless READY */
     uint32_t embedding_width; /* TASK_EMBED: numbers of a vector */
+    int32_t bos_token, eos_token; /* that begins a text, that ends one; -1: there is none, or not READY */
 } bp_model_info;
 
 typedef struct bp_model_stats {
