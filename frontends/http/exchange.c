@@ -10,6 +10,8 @@
 #include <string.h>
 #include <sys/random.h>
 
+enum { MOST_RESERVED = 32 };
+
 typedef struct route {
     const char *path, *method; /* a path that ends in '/', but the first, takes a name behind it */
     bool open;                 /* needs no key */
@@ -74,6 +76,28 @@ static void name_exchange(exchange *e)
     snprintf(e->id, sizeof e->id, "%016llx", (unsigned long long)number);
 }
 
+/* Threads that are kept from connections which would hold them: idle ones, and those that wait for answers. */
+static unsigned reserve(const http *server)
+{
+    unsigned most = (unsigned)server->config->connections / 8;
+    return most < MOST_RESERVED ? most : MOST_RESERVED;
+}
+
+/* Whether no more than `spared` of the threads are free, this connection's counted as taken. */
+static bool is_crowded(const http *server, unsigned spared)
+{
+    return spared && atomic_load(&server->connections) + spared > (unsigned)server->config->connections;
+}
+
+static bool has_thread(exchange *e, refusal *why)
+{
+    if (!is_crowded(e->server, reserve(e->server) / 2))
+        return true;
+    refuse(why, "", "overloaded", "all %d connections are in use; try again later", (int)e->server->config->connections);
+    why->type = "server_error";
+    return false;
+}
+
 static void handle(exchange *e)
 {
     refusal why;
@@ -99,6 +123,8 @@ static void handle(exchange *e)
     bool posted = strcmp(r->method, "POST") == 0;
     if (!r->open && !keys_check(e, &why))
         status = 401;
+    else if (posted && !has_thread(e, &why))
+        status = 503;
     else if (posted && !keys_enter(e, &why))
         status = 429;
     else if (posted && (!guard_json(e, &status, &why) || !body_read(e, &status, &why)))
@@ -150,6 +176,7 @@ int exchange_begin(struct mg_connection *connection)
     atomic_fetch_add(&server->exchanges, 1);
     count_active(server, 1);
     name_exchange(&e);
+    e.close = is_crowded(server, reserve(server));
     handle_with_room(&e);
     count_active(server, -1);
     double seconds = (double)(server->host->now(server->host->context) - e.began) / 1e9;

@@ -51,6 +51,7 @@ struct bp_frontend {
     bool loopback;
     atomic_bool stopping;
     atomic_uint_fast64_t exchanges; /* so far */
+    atomic_uint connections;        /* open, and with a thread */
     pthread_mutex_t lock;
     pthread_cond_t changed; /* `stopping` was set, or `active` fell to 0 */
     uint32_t active;        /* exchanges at work */
