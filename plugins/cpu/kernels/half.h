@@ -7,7 +7,7 @@
 
 #include "math.h"
 
-static inline float half_to_float(uint16_t h)
+MATH_FN float half_to_float(uint16_t h)
 {
     uint32_t sign = (uint32_t)(h & 0x8000u) << 16, exponent = (h >> 10) & 31u, mantissa = h & 1023u;
     if (exponent == 31)
@@ -18,7 +18,7 @@ static inline float half_to_float(uint16_t h)
     return math_copysign((float)mantissa * 0x1p-24f, math_from_bits(sign));
 }
 
-static inline uint16_t half_from_float(float x)
+MATH_FN uint16_t half_from_float(float x)
 {
     uint32_t bits = math_bits(x), sign = bits >> 16 & 0x8000u, magnitude = bits & 0x7fffffffu;
     if (magnitude > 0x7f800000u)
@@ -33,12 +33,12 @@ static inline uint16_t half_from_float(float x)
     return (uint16_t)(sign | ((rounded - 0x38000000u) >> 13));
 }
 
-static inline float bfloat_to_float(uint16_t h)
+MATH_FN float bfloat_to_float(uint16_t h)
 {
     return math_from_bits((uint32_t)h << 16);
 }
 
-static inline uint16_t bfloat_from_float(float x)
+MATH_FN uint16_t bfloat_from_float(float x)
 {
     uint32_t bits = math_bits(x);
     if ((bits & 0x7fffffffu) > 0x7f800000u)

@@ -1,0 +1,141 @@
+/* A step: its input is checked and staged in one piece, everything is launched, and the result is fetched. */
+#include "batch_check.h"
+#include "model.h"
+
+#include <stdlib.h>
+
+enum { FIRST_ROWS = 64 /* of the result, before more are asked for */ };
+
+bp_status batch_new(bp_model *model, bp_error *error)
+{
+    const bp_limits *limits = &model->limits;
+    size_t pages = model->cache_count ? divide_up(limits->max_context, limits->page_tokens) : 0;
+    size_t numbers = size_add(size_multiply(limits->max_seqs, pages), 3 * (size_t)limits->max_tokens);
+    numbers = size_add(numbers, 2 * (size_t)limits->max_seqs + 1 + limits->max_rows);
+    void *staged = NULL, *placed = NULL;
+    bp_status status = gpu_allocate_host(model->device->gpu, size_multiply(numbers, sizeof(int32_t)), &staged, error);
+    model->batch.staged = staged;
+    if (status == BP_OK)
+        status = gpu_allocate(model->device->gpu, size_multiply(numbers, sizeof(int32_t)), &placed, error);
+    model->batch.placed = placed;
+    model->batch.capacity = numbers;
+    return status;
+}
+
+void batch_free(bp_model *model)
+{
+    gpu_free_host(model->device->gpu, model->batch.staged);
+    gpu_free(model->device->gpu, model->batch.placed);
+    model->batch = (batch){0};
+}
+
+/* The next `count` numbers of the stage; where they will be on the device. */
+static const int32_t *add(batch *b, size_t *at, const int32_t *from, size_t count)
+{
+    if (count > 0)
+        memcpy(b->staged + *at, from, count * sizeof *from);
+    *at += count;
+    return b->placed + *at - count;
+}
+
+/* Pages of all sequences, as many each as the longest has. */
+static void add_pages(bp_model *model, const bp_batch *in, size_t *at)
+{
+    batch *b = &model->batch;
+    size_t most = 0;
+    for (uint32_t seq = 0; seq < in->seq_count; seq++)
+        most = size_max(most, divide_up((size_t)in->context[seq], model->limits.page_tokens));
+    b->pages = b->placed + *at;
+    b->page_stride = most;
+    for (uint32_t seq = 0; seq < in->seq_count; seq++) {
+        size_t used = divide_up((size_t)in->context[seq], model->limits.page_tokens);
+        memcpy(b->staged + *at, in->pages + (size_t)seq * in->page_stride, used * sizeof(int32_t));
+        memset(b->staged + *at + used, 0, (most - used) * sizeof(int32_t));
+        *at += most;
+    }
+}
+
+static void stage_batch(bp_model *model, const bp_batch *in)
+{
+    batch *b = &model->batch;
+    size_t at = 0;
+    *b = (batch){.seqs = in->seq_count,
+                 .tokens = in->token_count,
+                 .rows = in->row_count,
+                 .staged = b->staged,
+                 .placed = b->placed,
+                 .capacity = b->capacity};
+    b->place.token = add(b, &at, in->tokens, in->token_count);
+    b->place.position = add(b, &at, in->positions, in->token_count);
+    b->place.first = add(b, &at, in->first, (size_t)in->seq_count + 1);
+    b->place.row = add(b, &at, in->rows, in->row_count);
+    b->place.seq_of = b->placed + at;
+    for (uint32_t seq = 0; seq < in->seq_count; seq++)
+        for (int32_t t = in->first[seq]; t < in->first[seq + 1]; t++)
+            b->staged[at++] = (int32_t)seq;
+    if (model->cache_count > 0) {
+        b->place.context = add(b, &at, in->context, in->seq_count);
+        add_pages(model, in, &at);
+    }
+    gpu_upload(model->device->gpu, b->placed, b->staged, at * sizeof(int32_t));
+}
+
+static size_t result_rows(const bp_model *model)
+{
+    return model->pools ? model->batch.seqs : model->batch.rows;
+}
+
+/* Room for the result: what earlier steps needed, or twice that. */
+static bp_status reserve_result(bp_model *model, size_t rows, bp_error *error)
+{
+    if (rows <= model->result_rows)
+        return BP_OK;
+    size_t limit = model->pools ? model->limits.max_seqs : model->limits.max_rows;
+    size_t wanted = size_min(limit, size_max(size_max(rows, FIRST_ROWS), 2 * model->result_rows));
+    void *memory;
+    bp_status status = gpu_wait(model->device->gpu, error);
+    if (status == BP_OK)
+        status =
+            gpu_allocate(model->device->gpu, size_multiply(wanted, model->output_width * sizeof(float)), &memory, error);
+    if (status != BP_OK)
+        return status;
+    gpu_free(model->device->gpu, model->result);
+    model->result = memory;
+    model->result_rows = wanted;
+    return BP_OK;
+}
+
+bp_status model_submit(bp_model *model, const bp_batch *input, bp_error *error)
+{
+    if (!model || !input)
+        return fail(error, BP_EINVAL, "%s: submit needs a model and a batch", gpu_backend_name);
+    model->submitted = false;
+    const batch_rules rules = {.backend = gpu_backend_name,
+                               .limits = &model->limits,
+                               .vocab_size = model->vocab_size,
+                               .caches = model->cache_count > 0};
+    bp_status status = check_batch(&rules, input, error);
+    if (status == BP_OK)
+        status = reserve_result(model, model->pools ? input->seq_count : input->row_count, error);
+    if (status != BP_OK)
+        return status;
+    gpu_stream *stream = gpu_bind(model->device->gpu);
+    stage_batch(model, input);
+    execute_steps(model, stream);
+    model->submitted = true;
+    return BP_OK;
+}
+
+bp_status model_wait(bp_model *model, float *out, uint64_t count, bp_error *error)
+{
+    if (!model || !model->submitted)
+        return fail(error, BP_EINVAL, "%s: wait without a submitted step", gpu_backend_name);
+    size_t floats = result_rows(model) * model->output_width;
+    if (count != floats || (count && !out)) {
+        return fail(error, BP_EINVAL, "%s: room for %llu results where the step has %zu", gpu_backend_name,
+                    (unsigned long long)count, floats);
+    }
+    model->submitted = false;
+    gpu_download(model->device->gpu, out, model->result, floats * sizeof(float));
+    return gpu_wait(model->device->gpu, error);
+}

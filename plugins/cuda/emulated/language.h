@@ -1,0 +1,136 @@
+/* The language of the kernels where the host's own compiler compiles them: what of CUDA they use, by its definition.
+ *
+ * A block's threads take turns on one thread of the host. Each runs until it waits for others (at a barrier, or at an exchange
+ * within its warp), and whose turn it is may be drawn at random, so that a barrier which is missing shows as a wrong result: no
+ * thread may count on what another has or has not done between two barriers. Shared memory and fresh device memory hold NaN.
+ * A wait that nobody ends (threads at different barriers, an exchange with lanes that have left) is an error of the launch. */
+#ifndef CUDA_LANGUAGE_H
+#define CUDA_LANGUAGE_H
+
+#include <cmath>
+#include <cstddef>
+#include <cstdint>
+#include <cstring>
+
+#define __global__ static
+#define __device__
+#define __host__
+#define __forceinline__ inline __attribute__((always_inline))
+#define __launch_bounds__(...)
+#define __restrict__ __restrict
+#define SHARED_MEMORY(name) unsigned char *const name = emulated_self->shared
+#define DEVICE_TABLE        static const
+
+struct dim3 {
+    unsigned x, y, z;
+    dim3(unsigned x_ = 1, unsigned y_ = 1, unsigned z_ = 1) : x(x_), y(y_), z(z_)
+    {
+    }
+};
+struct uint2 {
+    unsigned x, y;
+};
+struct alignas(16) uint4 {
+    unsigned x, y, z, w;
+};
+struct alignas(16) float4 {
+    float x, y, z, w;
+};
+
+/* What a running thread knows of itself. */
+struct emulated_thread {
+    dim3 thread_index, block_index, block_size, grid_size;
+    unsigned char *shared;
+};
+extern __thread emulated_thread *emulated_self;
+#define threadIdx (emulated_self->thread_index)
+#define blockIdx  (emulated_self->block_index)
+#define blockDim  (emulated_self->block_size)
+#define gridDim   (emulated_self->grid_size)
+
+/* --- waiting ---------------------------------------------------------------------------------------------------------- */
+
+/* Both return once every thread of the block, or every lane of `mask`, has come. */
+void __syncthreads();
+void __syncwarp(unsigned mask = 0xffffffffu);
+/* Gives `value`, and once every lane of the mask has: all values, [32], until the lane's next exchange but one. */
+const uint64_t *emulated_exchange(unsigned mask, uint64_t value);
+unsigned emulated_lane();
+
+template <typename T> inline T emulated_shuffle(unsigned mask, T value, unsigned source)
+{
+    static_assert(sizeof(T) == 4 || sizeof(T) == 8, "shuffles are of 32 or 64 bits");
+    uint64_t bits = 0;
+    std::memcpy(&bits, &value, sizeof value);
+    const uint64_t *all = emulated_exchange(mask, bits);
+    if (mask >> source & 1)
+        std::memcpy(&value, &all[source], sizeof value);
+    return value;
+}
+
+template <typename T> inline T __shfl_xor_sync(unsigned mask, T value, int lanes)
+{
+    return emulated_shuffle(mask, value, emulated_lane() ^ static_cast<unsigned>(lanes));
+}
+
+template <typename T> inline T __shfl_sync(unsigned mask, T value, int source)
+{
+    return emulated_shuffle(mask, value, static_cast<unsigned>(source) % 32);
+}
+
+inline unsigned __reduce_max_sync(unsigned mask, unsigned value)
+{
+    const uint64_t *all = emulated_exchange(mask, value);
+    for (unsigned i = 0; i < 32; i++)
+        if (mask >> i & 1 && all[i] > value)
+            value = static_cast<unsigned>(all[i]);
+    return value;
+}
+
+inline int __reduce_add_sync(unsigned mask, int value)
+{
+    const uint64_t *all = emulated_exchange(mask, static_cast<uint32_t>(value));
+    uint32_t sum = 0;
+    for (unsigned i = 0; i < 32; i++)
+        sum += mask >> i & 1 ? static_cast<uint32_t>(all[i]) : 0;
+    return static_cast<int>(sum);
+}
+
+/* --- arithmetic ------------------------------------------------------------------------------------------------------- */
+
+static inline int dot4(uint32_t a, uint32_t b, int c)
+{
+    int low = static_cast<int8_t>(a) * static_cast<int8_t>(b) + static_cast<int8_t>(a >> 8) * static_cast<int8_t>(b >> 8);
+    int high = static_cast<int8_t>(a >> 16) * static_cast<int8_t>(b >> 16) +
+               static_cast<int8_t>(a >> 24) * static_cast<int8_t>(b >> 24);
+    return c + low + high;
+}
+
+static inline float fused(float a, float b, float c)
+{
+    return std::fma(a, b, c);
+}
+
+static inline float square_root(float x)
+{
+    return std::sqrt(x);
+}
+
+/* --- launches --------------------------------------------------------------------------------------------------------- */
+
+struct gpu_stream;
+using emulated_call = void(const void *kernel, const void *args);
+/* Runs all blocks before it returns. `call` calls the kernel with its arguments, once a thread. */
+void emulated_launch(gpu_stream *stream, emulated_call *call, const void *kernel, const void *args, dim3 grid,
+                     unsigned threads, size_t shared);
+
+template <typename Args>
+inline void launch(gpu_stream *stream, void (*kernel)(Args), dim3 grid, unsigned threads, size_t shared, const Args &args)
+{
+    emulated_call *call = [](const void *function, const void *with) {
+        (*static_cast<void (*const *)(Args)>(function))(*static_cast<const Args *>(with));
+    };
+    emulated_launch(stream, call, &kernel, &args, grid, threads, shared);
+}
+
+#endif

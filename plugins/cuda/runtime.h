@@ -1,0 +1,63 @@
+/* What this backend asks of a device: memory, copies, and waiting. Two implementations, of which one is linked: real/runtime.c on
+ * the CUDA runtime, and emulated/runtime.cpp on the host's own memory and threads.
+ *
+ * 1. Everything is in one order: copies and launches of a gpu happen one after the other, and are done when gpu_wait returns.
+ * 2. A device that fails once is lost: gpu_wait and everything after it say so until the gpu is closed.
+ *
+ * One thread at a time. Errors are sentences that begin with the backend's name. */
+#ifndef CUDA_RUNTIME_H
+#define CUDA_RUNTIME_H
+
+#include "support.h"
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+/* Filled by the host from gpu_options. */
+typedef struct gpu_config {
+    int64_t device;  /* real: the device's number */
+    int64_t threads; /* emulated: threads of the host */
+    int64_t order;   /* emulated: seed of the order in which threads run; 0 is ascending */
+} gpu_config;
+
+/* The implementation's part of the plugin's descriptor. */
+extern const char gpu_backend_name[], gpu_backend_summary[];
+extern const bp_option gpu_options[];
+
+typedef struct gpu gpu;
+typedef struct gpu_stream gpu_stream;
+
+typedef struct gpu_facts {
+    char name[96]; /* for people */
+    uint64_t memory_total, memory_free;
+    uint32_t processors; /* that blocks run on */
+    size_t shared_bytes; /* a block may have */
+} gpu_facts;
+
+bp_status gpu_open(const bp_host *host, const gpu_config *config, gpu **out, bp_error *error);
+void gpu_close(gpu *g); /* NULL is fine */
+bp_status gpu_describe(gpu *g, gpu_facts *out, bp_error *error);
+/* The thread that calls this launches on the device from then on. */
+gpu_stream *gpu_bind(gpu *g);
+
+/* Of the device; what is in it is not defined. BP_ENOMEM where there is none, which loses nothing. Zero bytes give NULL. */
+bp_status gpu_allocate(gpu *g, size_t bytes, void **out, bp_error *error);
+void gpu_free(gpu *g, void *memory);
+/* Of the host, from and to which copies are fast. */
+bp_status gpu_allocate_host(gpu *g, size_t bytes, void **out, bp_error *error);
+void gpu_free_host(gpu *g, void *memory);
+
+/* Started in order. Host memory must stay as it is until gpu_wait. Their errors are gpu_wait's. */
+void gpu_upload(gpu *g, void *to, const void *from, size_t bytes);
+void gpu_download(gpu *g, void *to, const void *from, size_t bytes);
+void gpu_copy(gpu *g, void *to, const void *from, size_t bytes);
+void gpu_fill_zero(gpu *g, void *to, size_t bytes);
+
+/* Until everything is done. BP_EDEVICE, and why, where anything since the last wait went wrong. */
+bp_status gpu_wait(gpu *g, bp_error *error);
+
+#ifdef __cplusplus
+}
+#endif
+#endif
