@@ -16,6 +16,7 @@
  *   page.c      the page at /, whose files are in ui/
  *   keys.c      who may ask, and how often
  *   log.c       the access log
+ *   secure.c    TLS
  *
  * Threads: CivetWeb gives each connection a thread, which runs one exchange at a time. The server's own fields do not change
  * while it serves, but for those that are atomic. */
@@ -44,12 +45,13 @@ struct bp_frontend {
     bp_engine *engine;
     const http_config *config;
     struct mg_context *web;
+    char complaint[256]; /* CivetWeb's first one while it starts */
     api_key *keys; /* [key_count]; NULL: everybody may */
     size_t key_count;
     int log; /* -1: none */
     measures measures;
     bool loopback;
-    atomic_bool stopping;
+    atomic_bool started, stopping;
     atomic_uint_fast64_t exchanges; /* so far */
     atomic_uint connections;        /* open, and with a thread */
     pthread_mutex_t lock;
@@ -99,6 +101,9 @@ bool keys_check(exchange *e, refusal *why); /* finds the request's key */
 bool keys_enter(exchange *e, refusal *why); /* takes a place of it */
 void keys_leave(exchange *e);
 const char *keys_tenant(const exchange *e); /* NULL without keys */
+
+/* secure.c: before CivetWeb is told to speak TLS */
+bool secure_prepare(const http *server, bp_error *error);
 
 /* log.c */
 bool log_open(http *server, bp_error *error);

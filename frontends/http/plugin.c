@@ -59,7 +59,9 @@ static void http_close(bp_frontend *h)
 /* CivetWeb's own complaints are about peers, mostly. */
 static int log_message(const struct mg_connection *connection, const char *message)
 {
-    const http *h = mg_get_user_data(mg_get_context(connection));
+    http *h = mg_get_user_data(mg_get_context(connection));
+    if (h && !atomic_load(&h->started) && !h->complaint[0])
+        snprintf(h->complaint, sizeof h->complaint, "%s", message);
     if (h)
         h->host->log(h->host->context, BP_LOG_DEBUG, "http: %s", message);
     return 1;
@@ -104,8 +106,10 @@ static bp_status listen_on(http *h, bp_error *error)
                                            .log_message = log_message, .log_access = log_nothing,
                                            .init_connection = count_connection, .connection_close = discount_connection};
     h->web = mg_start(&callbacks, h, settings);
+    atomic_store(&h->started, true);
     if (!h->web)
-        return fail(error, BP_EIO, "http cannot listen on %.200s port %d; choose another host or port", c->host, (int)c->port);
+        return fail(error, BP_EIO, "http cannot listen on %.100s port %d: %s", c->host, (int)c->port,
+                    h->complaint[0] ? h->complaint : "choose another host or port");
     return BP_OK;
 }
 
@@ -127,10 +131,11 @@ static bp_status http_open(const bp_host *host, const bp_engine_api *api, bp_eng
     h->loopback = is_loopback(h->config->host);
     pthread_mutex_init(&h->lock, NULL);
     pthread_cond_init(&h->changed, NULL);
-    mg_init_library(h->config->certificate ? MG_FEATURES_TLS : 0);
     bp_error why = {0};
+    bool ready = secure_prepare(h, &why);
+    mg_init_library(ready && h->config->certificate ? MG_FEATURES_TLS : 0);
     measures_init(&h->measures);
-    bp_status status = log_open(h, &why) && keys_load(h, &why) ? listen_on(h, &why) : why.code;
+    bp_status status = ready && log_open(h, &why) && keys_load(h, &why) ? listen_on(h, &why) : why.code;
     if (status != BP_OK) {
         http_close(h);
         return fail(error, status, "%s", why.message);

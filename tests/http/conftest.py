@@ -22,11 +22,11 @@ PROGRAM = BUILD / "bin" / "backplane"
 class Server:
     """`backplane run` on a configuration; `port` is where it listens."""
 
-    def __init__(self, folder, models, options="", top="", text=None, environment=None):
+    def __init__(self, folder, models, options="", top="", text=None, environment=None, arguments=()):
         config = folder / "server.yaml"
         config.write_text(text or f"{top}backends: {{ cpu: {{ plugin: cpu }} }}\nmodels:\n{models}\n"
                                   f"frontends: {{ http: {{ plugin: http, port: 0 {options} }} }}\n")
-        self.process = subprocess.Popen([PROGRAM, "run", config], stderr=subprocess.PIPE, text=True,
+        self.process = subprocess.Popen([PROGRAM, "run", *arguments, config], stderr=subprocess.PIPE, text=True,
                                         env=dict(os.environ, **(environment or {})))
         self.log, self.port = [], None
         listening = threading.Event()

@@ -1,0 +1,151 @@
+"""What goes wrong while requests run: case numbers are those of the acceptance list. The model is a tiny one."""
+
+import json
+import re
+import signal
+import socket
+import subprocess
+import threading
+import time
+
+import pytest
+
+from conftest import BUILD, Server, answer, error_of, events_of, read_all
+
+
+@pytest.fixture(scope="module")
+def tiny(tmp_path_factory):
+    path = tmp_path_factory.mktemp("tiny") / "tiny.gguf"
+    subprocess.run([BUILD / "bin" / "write_tiny_llama", path], check=True)
+    return path
+
+
+def send(server, body, path="/v1/completions"):
+    connection = socket.create_connection(("127.0.0.1", server.port), timeout=30)
+    data = json.dumps({"model": "tiny", "prompt": "Hello", "ignore_eos": True, **body}).encode()
+    connection.sendall(f"POST {path} HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\nConnection: close\r\n"
+                       f"Content-Length: {len(data)}\r\n\r\n".encode() + data)
+    return connection
+
+
+def metric(server, name):
+    return float(re.search(rf"^{name}(?:{{[^}}]*}})? ([0-9.e+-]+)$", server.get("/metrics").body.decode(), re.MULTILINE)[1])
+
+
+# --- 60 ---------------------------------------------------------------------------------------------------------------
+
+
+ENDLESS = "{% for i in range(99999999) %}{% for j in range(99999999) %}{% endfor %}{% endfor %}"
+
+
+@pytest.mark.parametrize("template", [ENDLESS, "{% macro f() %}{{ f() }}{% endmacro %}{{ f() }}",
+                                      "{% for i in range(99999999) %}{{ 'x' * 9999999 }}{% endfor %}"])
+def test_60_a_template_that_does_not_end(tiny, tmp_path, template):
+    whole = tiny.read_bytes()
+    length = whole.index(b"tokenizer.chat_template") + len("tokenizer.chat_template") + 4
+    begin, size = length + 8, int.from_bytes(whole[length:length + 8], "little")
+    assert b"im_start" in whole[begin:begin + size] and len(template) <= size
+    (tmp_path / "tiny.gguf").write_bytes(whole[:begin] + template.ljust(size).encode() + whole[begin + size:])
+    server = Server(tmp_path, "  tiny: { file: tiny.gguf }")
+    began = time.monotonic()
+    for stream in (False, True):
+        reply = answer(read_all(send(server, {"messages": [{"role": "user", "content": "Hi"}], "stream": stream},
+                                     "/v1/chat/completions")))
+        error = error_of(reply, 400)
+        assert error["type"] == "invalid_request_error"
+    assert time.monotonic() - began < 20
+    assert server.post("/v1/completions", {"model": "tiny", "prompt": "Hello", "max_tokens": 2}).status == 200
+    assert server.stop() == 0, "".join(server.log)
+
+
+# --- 66 ---------------------------------------------------------------------------------------------------------------
+
+
+def test_66_a_cache_that_is_full(tiny, tmp_path):
+    """Twelve answers want three times the pages that there are: some wait, some start again, and all are right."""
+    server = Server(tmp_path, f"  tiny: {{ file: {tiny}, kv_tokens: 512, page_tokens: 16, max_batch: 8, queue_limit: 64 }}")
+    bodies = [{"model": "tiny", "prompt": f"Number {i}.", "max_tokens": 150, "temperature": 1, "seed": i, "ignore_eos": True,
+               "logprobs": 1} for i in range(12)]
+    alone = [server.post("/v1/completions", body).json["choices"] for body in bodies]
+    together = [None] * len(bodies)
+
+    def work(i):
+        together[i] = server.post("/v1/completions", bodies[i]).json.get("choices")
+
+    threads = [threading.Thread(target=work, args=(i,)) for i in range(len(bodies))]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert together == alone
+    assert metric(server, "backplane_preemptions_total") > 0
+    # One that can never fit is told so, and is not waited for.
+    error_of(server.post("/v1/completions", {**bodies[0], "prompt": [5] * 600}), 400, "context_length_exceeded")
+    assert server.post("/v1/completions", bodies[0]).json["choices"] == alone[0]
+    assert server.stop() == 0
+
+
+# --- 71 ---------------------------------------------------------------------------------------------------------------
+
+
+def test_71_half_a_character_at_the_end(tiny, tmp_path):
+    server = Server(tmp_path, f"  tiny: {{ file: {tiny} }}")
+    texts = {i: server.post("/detokenize", {"model": "tiny", "tokens": [i]}).json["content"] for i in range(3, 259)}
+    halves = [i for i, text in texts.items() if text == "\ufffd" and i > 3]  # 3 is NUL
+    assert len(halves) == 128
+    for half in halves[::16]:
+        body = {"model": "tiny", "prompt": "Hello", "max_tokens": 3, "temperature": 0, "ignore_eos": True,
+                "logit_bias": {str(half): 100}, "logprobs": 1}
+        reply = server.post("/v1/completions", body)
+        choice = reply.json["choices"][0]
+        assert reply.status == 200 and choice["finish_reason"] == "length" and set(choice["text"]) == {"\ufffd"}
+        chunks = events_of(server.post("/v1/completions", {**body, "stream": True}))
+        assert "".join(json.loads(c)["choices"][0]["text"] for c in chunks[:-1]) == choice["text"] and chunks[-1] == "[DONE]"
+    chat = server.post("/v1/chat/completions", {"model": "tiny", "messages": [{"role": "user", "content": "Hi"}], "max_tokens": 1,
+                                                "temperature": 0, "logit_bias": {str(halves[-1]): 100}, "logprobs": True})
+    (entry,) = chat.json["choices"][0]["logprobs"]["content"]
+    assert chat.json["choices"][0]["message"]["content"] == "\ufffd" and len(entry["bytes"]) == 1
+    assert server.stop() == 0
+
+
+# --- 72 and 73 --------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def slow(tiny, tmp_path):
+    """A server whose steps take 50 ms, and whose time to drain is one second."""
+    faulty = BUILD / "tests" / "plugins" / "faulty" / "faulty.so"
+    return Server(tmp_path, None, arguments=("--drain", "1"), text=(
+        f"backends: {{ b: {{ plugin: {faulty}, fault: slow, milliseconds: 50 }} }}\n"
+        f"models: {{ tiny: {{ file: {tiny}, max_batch: 2, queue_limit: 8 }} }}\nfrontends: {{ http: {{ plugin: http, port: 0 }} }}\n"))
+
+
+def test_72_the_time_to_drain_ends(slow):
+    """Who is not done by then gets an error: as an event where the answer has begun, as a status where it has not."""
+    streams = [send(slow, {"max_tokens": 200, "stream": True}), send(slow, {"max_tokens": 200})]
+    first = streams[0].recv(4000)
+    queued = send(slow, {"max_tokens": 3})
+    time.sleep(0.2)
+    began = time.monotonic()
+    slow.process.send_signal(signal.SIGTERM)
+    time.sleep(0.2)
+    late = answer(read_all(send(slow, {"max_tokens": 1})))
+    assert int(late.headers["retry-after"]) <= 120
+    error_of(late, 503, "shutting_down")
+    *tokens, error, done = events_of(answer(first + read_all(streams[0])))
+    assert done == "[DONE]" and json.loads(error)["error"]["code"] == "shutting_down" and len(tokens) > 5
+    for connection in (streams[1], queued):
+        error_of(answer(read_all(connection)), 503, "shutting_down")
+    assert slow.process.wait(10) == 0 and 0.9 < time.monotonic() - began < 5
+    assert any("cut short" in line for line in slow.log)
+
+
+def test_73_a_second_signal_while_it_drains(slow):
+    connection = send(slow, {"max_tokens": 200, "stream": True})
+    connection.recv(4000)
+    slow.process.send_signal(signal.SIGTERM)
+    time.sleep(0.1)
+    began = time.monotonic()
+    slow.process.send_signal(signal.SIGTERM)
+    assert slow.process.wait(5) == 128 + signal.SIGTERM and time.monotonic() - began < 0.5
+    read_all(connection)
