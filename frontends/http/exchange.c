@@ -107,6 +107,7 @@ static void handle(exchange *e)
         reply_refusal(e, status, &why);
         return;
     }
+    e->close = strcmp(e->info->http_version, "1.0") == 0;
     const route *r = find_route(e);
     if (!r) {
         refuse(&why, "", "unknown_url", "there is no %s %.200s here", e->info->request_method, e->path);

@@ -1,8 +1,9 @@
 /* What is wrong with a request before anybody reads it.
  *
- * CivetWeb drops the 65th header and later ones, takes the first of several Content-Lengths and whatever number it begins
- * with, and honours Content-Length beside Transfer-Encoding. Each would let a body run as a second request, so such
- * requests are refused here and their connections closed. */
+ * CivetWeb drops the 65th header and later ones, and all that follow a line which begins with none of a name's characters;
+ * it takes the first of several Content-Lengths and whatever number it begins with, and honours Content-Length beside
+ * Transfer-Encoding. Each would let a body run as a second request, so such requests are refused here and their
+ * connections closed. */
 #include "http/http.h"
 
 #include <stdlib.h>
@@ -28,6 +29,19 @@ static bool refuse_transport(int *status, int code, refusal *why, const char *se
     return refuse(why, "", "invalid_request", "%s", sentence);
 }
 
+/* Whether CivetWeb read all headers. Of what follows a value it has made NULs of that line's CR and LF, and of the last byte
+ * of all, so that NUL NUL CR NUL stands behind the last value of headers that end as they should; no header holds a NUL of
+ * its own. Anything else is a line that it did not read: folded, without a name, or behind what it took for an empty line. Lines
+ * that end with LF alone fail here too. */
+static bool is_read_whole(const struct mg_request_info *info)
+{
+    if (info->num_headers == 0)
+        return true; /* HTTP/1.0, after which the connection ends, or refused for want of a Host */
+    const char *value = info->http_headers[info->num_headers - 1].value;
+    const char *end = value + strlen(value);
+    return end[1] == '\0' && end[2] == '\r' && end[3] == '\0';
+}
+
 /* How the body's end is told. */
 static bool guard_framing(const exchange *e, int *status, refusal *why)
 {
@@ -35,6 +49,8 @@ static bool guard_framing(const exchange *e, int *status, refusal *why)
     const char *length = header_of(e, "Content-Length", &lengths), *encoding = header_of(e, "Transfer-Encoding", &encodings);
     if (lengths > 1 || encodings > 1 || (lengths && encodings))
         return refuse_transport(status, 400, why, "the body's length is given more than once");
+    if (encodings && strcmp(e->info->http_version, "1.0") == 0)
+        return refuse_transport(status, 400, why, "HTTP/1.0 has no Transfer-Encoding");
     if (encodings && strcasecmp(encoding, "chunked") != 0)
         return refuse_transport(status, 400, why, "Transfer-Encoding is not chunked");
     if (!lengths)
@@ -84,6 +100,8 @@ bool guard_transport(exchange *e, int *status, refusal *why)
         return refuse_transport(status, 505, why, "only HTTP/1.0 and HTTP/1.1 are spoken here");
     if (e->info->num_headers >= MG_MAX_HEADERS)
         return refuse_transport(status, 431, why, "there are too many headers");
+    if (!is_read_whole(e->info))
+        return refuse_transport(status, 400, why, "a header line has no name, is folded, or does not end with CR and LF");
     return guard_framing(e, status, why) && guard_host(e, status, why);
 }
 

@@ -55,6 +55,30 @@ def test_06_other_transfer_encodings(alive):
     assert Answer(alive.raw(request("Transfer-Encoding: gzip, chunked", body=BODY))).status == 400
 
 
+HIDDEN = request(method="GET", path="/version")
+
+
+@pytest.mark.parametrize("line", [" folded", ": no name", "\x80: a", "\n\rX: a", "\rX: a", "X: a\n"],
+                         ids=["folded", "nameless", "high", "empty", "return", "feed"])
+def test_headers_behind_a_line_that_is_none_do_not_hide_a_body(alive, line):
+    received = alive.raw(request("Content-Type: application/json", "X: a", line.encode("latin-1"), f"Content-Length: {len(HIDDEN)}",
+                                 body=HIDDEN))
+    assert received.count(b"HTTP/1.1 ") == 1 and Answer(received).status == 400
+    assert Answer(received).headers["connection"] == "close"
+
+
+def test_no_transfer_encoding_before_http_1_1(alive):
+    chunked = b"%x\r\n%s\r\n0\r\n\r\n" % (len(BODY), BODY)
+    received = alive.raw(request("Content-Type: application/json", "Transfer-Encoding: chunked", "Connection: keep-alive",
+                                 body=chunked, version="HTTP/1.0"))
+    assert Answer(received).status == 400
+
+
+def test_http_1_0_ends_its_connection(alive):
+    received = alive.raw(request("Connection: keep-alive", method="GET", path="/version", version="HTTP/1.0"))
+    assert Answer(received).status == 200 and Answer(received).headers["connection"] == "close"
+
+
 @pytest.mark.parametrize("size", [b"zz", b"ffffffffffffffffff", b"-5"])
 def test_07_bad_chunks(alive, size):
     received = alive.raw(request("Content-Type: application/json", "Transfer-Encoding: chunked", "Connection: close",
