@@ -1,8 +1,15 @@
+/* The request's body, within its limits of size and time.
+ *
+ * mg_read waits for all that it is asked for as long as anything comes, a byte now and then being enough. What bounds a body in
+ * time is therefore CivetWeb's own thread, which has nothing to do while the exchange has another: when the time is up and
+ * the body is still being read, it ends what can be read from the connection. */
 #include "http/http.h"
 
 #include "openai/answer.h"
 
+#include <errno.h>
 #include <strings.h>
+#include <time.h>
 
 enum { PIECE = 64 << 10 };
 
@@ -22,16 +29,40 @@ static void invite(const exchange *e)
         mg_write(e->connection, interim, sizeof interim - 1);
 }
 
-bool body_read(exchange *e, int *status, refusal *why)
+void body_arrived(exchange *e)
+{
+    pthread_mutex_lock(&e->lock);
+    e->arriving = false;
+    e->arrived = true;
+    pthread_cond_signal(&e->changed);
+    pthread_mutex_unlock(&e->lock);
+}
+
+void body_watch(exchange *e)
+{
+    uint64_t until = e->began + (uint64_t)e->server->config->body_seconds * 1000000000u;
+    struct timespec t = {.tv_sec = (time_t)(until / 1000000000u), .tv_nsec = (long)(until % 1000000000u)};
+    pthread_mutex_lock(&e->lock);
+    while (!e->arrived && pthread_cond_timedwait(&e->changed, &e->lock, &t) != ETIMEDOUT)
+        ;
+    if (e->arriving) {
+        e->late = true;
+        client_silence(e);
+    }
+    pthread_mutex_unlock(&e->lock);
+}
+
+/* Reads until the end, which body_watch may bring forward. A body of chunks that breaks off ends with -1; one
+ * of a given length is compared with that. */
+static bool read_pieces(exchange *e, int *status, refusal *why)
 {
     const http_config *c = e->server->config;
-    const bp_host *host = e->server->host;
-    uint64_t until = host->now(host->context) + (uint64_t)c->body_seconds * 1000000000u;
     long long expected = e->info->content_length;
     char piece[PIECE];
-    invite(e);
     for (;;) {
         int got = mg_read(e->connection, piece, sizeof piece);
+        if (got < 0 && expected < 0)
+            return refuse_body(status, 400, why, "the body's chunks are broken");
         if (got <= 0)
             break;
         if ((uint64_t)got > c->body_limit - e->body.size)
@@ -42,12 +73,21 @@ bool body_read(exchange *e, int *status, refusal *why)
         }
         if (expected >= 0 && e->body.size >= (size_t)expected)
             break;
-        if (host->now(host->context) > until)
-            return refuse_body(status, 408, why, "the body took too long to arrive");
     }
     if (expected >= 0 && e->body.size < (size_t)expected)
         return refuse_body(status, 408, why, "the body ended before its Content-Length");
     return true;
+}
+
+bool body_read(exchange *e, int *status, refusal *why)
+{
+    pthread_mutex_lock(&e->lock);
+    e->arriving = true;
+    pthread_mutex_unlock(&e->lock);
+    invite(e);
+    bool good = read_pieces(e, status, why);
+    body_arrived(e);
+    return e->late ? refuse_body(status, 408, why, "the body took too long to arrive") : good;
 }
 
 json_t *body_json(const exchange *e, refusal *why)

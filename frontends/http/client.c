@@ -54,6 +54,13 @@ static int find_socket(const exchange *e)
     return found;
 }
 
+void client_silence(const exchange *e)
+{
+    int descriptor = find_socket(e);
+    if (descriptor >= 0)
+        shutdown(descriptor, SHUT_RD);
+}
+
 void clients_hang_up(const http *server)
 {
     struct mg_server_port ports[1];

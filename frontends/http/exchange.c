@@ -9,6 +9,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/random.h>
+#include <time.h>
 
 enum { MOST_RESERVED = 32 };
 
@@ -141,6 +142,7 @@ static void handle(exchange *e)
 static void *handle_on_thread(void *user)
 {
     handle(user);
+    body_arrived(user);
     return NULL;
 }
 
@@ -149,6 +151,7 @@ static void handle_with_room(exchange *e)
 {
     pthread_t thread;
     if (pthread_create(&thread, NULL, handle_on_thread, e) == 0) {
+        body_watch(e);
         pthread_join(thread, NULL);
         return;
     }
@@ -174,6 +177,12 @@ int exchange_begin(struct mg_connection *connection)
     http *server = info->user_data;
     exchange e = {.server = server, .connection = connection, .info = info, .socket = -1,
                   .path = info->request_uri ? info->request_uri : "", .began = server->host->now(server->host->context)};
+    pthread_condattr_t attributes;
+    pthread_condattr_init(&attributes);
+    pthread_condattr_setclock(&attributes, CLOCK_MONOTONIC);
+    pthread_cond_init(&e.changed, &attributes);
+    pthread_condattr_destroy(&attributes);
+    pthread_mutex_init(&e.lock, NULL);
     atomic_fetch_add(&server->exchanges, 1);
     count_active(server, 1);
     name_exchange(&e);
@@ -185,6 +194,8 @@ int exchange_begin(struct mg_connection *connection)
     log_exchange(&e, seconds);
     keys_leave(&e);
     text_free(&e.body);
+    pthread_cond_destroy(&e.changed);
+    pthread_mutex_destroy(&e.lock);
     return e.status ? e.status : 500;
 }
 

@@ -81,6 +81,10 @@ typedef struct exchange {
     bp_usage usage;         /* of all its answers */
     int socket;             /* the connection's, once looked for; -1 where it is not found */
     bool looked, probed;
+    pthread_mutex_t lock;   /* of what follows */
+    pthread_cond_t changed; /* `arrived` was set */
+    bool arriving, arrived; /* the body is being read; was read, or never will be */
+    bool late;              /* and its time was up before that */
 } exchange;
 
 /* exchange.c: CivetWeb's callback for every request. */
@@ -112,6 +116,9 @@ void log_exchange(const exchange *e, double seconds);
 
 /* body.c: reads all of it; false with a status and a reason. */
 bool body_read(exchange *e, int *status, refusal *why);
+/* Waits on another thread until the body has arrived, and ends the connection's reading when its time is up. */
+void body_watch(exchange *e);
+void body_arrived(exchange *e); /* or will never be read */
 /* The body as a JSON object, a new reference. */
 json_t *body_json(const exchange *e, refusal *why);
 
@@ -129,6 +136,8 @@ bool reply_stream_end(exchange *e);
 
 /* client.c: whether nobody waits for the response any more. Looks at the connection without waiting. */
 bool client_gone(exchange *e);
+/* Ends what is read from the connection: who waits for more finds its end. */
+void client_silence(const exchange *e);
 /* Ends what is read from every connection, and new ones: CivetWeb's threads, which look only every two seconds whether they
  * are to stop, wake. What is being written goes on. */
 void clients_hang_up(const http *server);

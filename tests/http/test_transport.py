@@ -153,6 +153,30 @@ def test_13_a_body_that_trickles(hasty):
     assert hasty.get("/health").status == 200
 
 
+@pytest.mark.parametrize("length", ["Content-Length: 500", "Transfer-Encoding: chunked"])
+def test_a_body_that_trickles_forever_is_cut_off(hasty, length):
+    with socket.create_connection(("127.0.0.1", hasty.port), timeout=20) as connection:
+        began = time.monotonic()
+        connection.sendall(request("Content-Type: application/json", length, body=b"c8\r\n" if "chunked" in length else b""))
+        connection.settimeout(0.4)
+        received = None
+        while received is None and time.monotonic() - began < 10:
+            try:
+                received = connection.recv(65536)
+            except TimeoutError:
+                connection.sendall(b" ")
+        assert time.monotonic() - began < 3
+        received += read_all(connection)
+    error_of(answer(received), 408)
+
+
+@pytest.mark.parametrize("body", [b"5\r\n", b"5\r\n{}   \r\nzz\r\n", b"%x\r\n%sX" % (len(BODY), BODY)], ids=["cut", "size", "end"])
+def test_broken_chunks_are_not_taken_for_a_whole_body(alive, body):
+    received = alive.raw(request("Content-Type: application/json", "Transfer-Encoding: chunked", body=body), half_close=True)
+    error_of(answer(received), 400, "invalid_request")
+    assert answer(received).headers["connection"] == "close"
+
+
 @pytest.mark.parametrize("kind", ["text/plain", "multipart/form-data; boundary=x", "application/jsonp"])
 def test_14_other_types(alive, kind):
     received = alive.raw(request(f"Content-Type: {kind}", f"Content-Length: {len(BODY)}", body=BODY))
