@@ -105,15 +105,33 @@ bool guard_transport(exchange *e, int *status, refusal *why)
     return guard_framing(e, status, why) && guard_host(e, status, why);
 }
 
+/* Browsers say where a page comes from that acts on this server, which other clients do not; "same-origin" also where a proxy
+ * has another Host than the page. Older ones, and those that do not trust the connection, name the origin alone. */
+static bool is_foreign(const exchange *e)
+{
+    size_t count;
+    const char *site = header_of(e, "Sec-Fetch-Site", &count), *origin = header_of(e, "Origin", &count);
+    if (site)
+        return strcmp(site, "same-origin") != 0 && strcmp(site, "none") != 0;
+    const char *host = header_of(e, "Host", &count), *name = origin ? strstr(origin, "://") : NULL;
+    return origin && (!name || !host || strcasecmp(name + 3, host) != 0);
+}
+
 bool guard_json(const exchange *e, int *status, refusal *why)
 {
     size_t count;
     const char *type = header_of(e, "Content-Type", &count), *coding = header_of(e, "Content-Encoding", &count);
     static const char json[] = "application/json";
     size_t length = sizeof json - 1;
+    if (is_foreign(e)) {
+        *status = 403;
+        refuse(why, "", "forbidden_origin", "a web page of another origin cannot use this server");
+        why->type = "permission_error";
+        return false;
+    }
     *status = 415;
-    if (type && (strncasecmp(type, json, length) != 0 || (type[length] && !strchr("; \t", type[length]))))
-        return refuse(why, "", "unsupported_media_type", "Content-Type is not application/json");
+    if (!type || (strncasecmp(type, json, length) != 0 || (type[length] && !strchr("; \t", type[length]))))
+        return refuse(why, "", "unsupported_media_type", "the header Content-Type must be application/json");
     if (coding && strcasecmp(coding, "identity") != 0)
         return refuse(why, "", "unsupported_media_type", "Content-Encoding is not supported; send the body as it is");
     return true;

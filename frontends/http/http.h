@@ -94,7 +94,7 @@ int exchange_error(struct mg_connection *connection, int status, const char *mes
 
 /* guard.c: false with a status and a reason. */
 bool guard_transport(exchange *e, int *status, refusal *why); /* closes: the rest of the connection cannot be trusted */
-bool guard_json(const exchange *e, int *status, refusal *why); /* the headers of a JSON body */
+bool guard_json(const exchange *e, int *status, refusal *why); /* what a POST needs: JSON, and not of another's page */
 /* The value of a header, NULL if there is none; *count is how often it is there. */
 const char *header_of(const exchange *e, const char *name, size_t *count);
 

@@ -177,6 +177,35 @@ def test_broken_chunks_are_not_taken_for_a_whole_body(alive, body):
     assert answer(received).headers["connection"] == "close"
 
 
+UNLOAD = b'{"model":"smol"}'
+
+
+@pytest.mark.parametrize("headers", [["Origin: http://evil.example"], ["Origin: null"], ["Origin: http://localhost.evil.example"],
+                                     ["Origin: http://localhost:3000"], ["Origin: http://localhost", "Sec-Fetch-Site: same-site"],
+                                     ["Sec-Fetch-Site: cross-site"]])
+def test_pages_from_elsewhere_cannot_act(alive, headers):
+    assert alive.post("/v1/completions", BODY).status == 200
+    received = alive.raw(request("Content-Type: application/json", f"Content-Length: {len(UNLOAD)}", *headers, body=UNLOAD,
+                                 path="/models/unload"))
+    error_of(answer(received), 403, "forbidden_origin")
+    assert all(model["state"] == "ready" for model in alive.get("/v1/models").json["data"])
+
+
+@pytest.mark.parametrize("headers", [["Origin: http://localhost"], ["Origin: https://models.example", "Sec-Fetch-Site: same-origin"],
+                                     ["Sec-Fetch-Site: none"]])
+def test_the_servers_own_page_can(alive, headers):
+    received = alive.raw(request("Content-Type: application/json", f"Content-Length: {len(BODY)}", "Connection: close", *headers,
+                                 body=BODY))
+    assert answer(received).status == 200
+
+
+def test_a_body_of_no_type(alive):
+    assert alive.post("/v1/completions", BODY).status == 200
+    received = alive.raw(request(f"Content-Length: {len(UNLOAD)}", body=UNLOAD, path="/models/unload"))
+    error_of(answer(received), 415)
+    assert all(model["state"] == "ready" for model in alive.get("/v1/models").json["data"])
+
+
 @pytest.mark.parametrize("kind", ["text/plain", "multipart/form-data; boundary=x", "application/jsonp"])
 def test_14_other_types(alive, kind):
     received = alive.raw(request(f"Content-Type: {kind}", f"Content-Length: {len(BODY)}", body=BODY))
