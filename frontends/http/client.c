@@ -2,7 +2,8 @@
  *
  * CivetWeb shows no socket, so it is looked for among this process's descriptors by the addresses at its two ends. A
  * client that will send no more may still be reading: when its end of stream is seen, an interim response (100 Continue,
- * which every client passes over) is written once, and only a client that is really gone answers that with a reset. */
+ * which every client passes over) is written once, and only a client that is really gone answers that with a reset. Once the
+ * response has begun nothing can stand in it: there the next write tells. */
 #include "http/http.h"
 
 #include <arpa/inet.h>
@@ -90,7 +91,7 @@ bool client_gone(exchange *e)
         return false;
     if (state.revents & (POLLERR | POLLHUP))
         return true;
-    if ((state.revents & POLLRDHUP) && !e->probed && strcmp(e->info->http_version, "1.0") != 0) {
+    if ((state.revents & POLLRDHUP) && !e->probed && e->status == 0 && strcmp(e->info->http_version, "1.0") != 0) {
         e->probed = true;
         return mg_write(e->connection, interim, sizeof interim - 1) <= 0;
     }

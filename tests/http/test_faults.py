@@ -2,12 +2,13 @@
 neighbour's stream goes on with the same bits, and one with the fault, with `sick`."""
 
 import json
+import socket
 import subprocess
 import time
 
 import pytest
 
-from conftest import BUILD, ROOT, Neighbour, Server, error_of, events_of
+from conftest import BUILD, ROOT, Neighbour, Server, answer, error_of, events_of, read_all
 
 FAULTY = BUILD / "tests" / "plugins" / "faulty" / "faulty.so"
 PROMPT = {"prompt": "A, B, C, D,", "max_tokens": 4, "temperature": 0}
@@ -161,6 +162,18 @@ def test_69_a_device_that_is_slow(start):
         assert sick(server, max_tokens=10).json["choices"][0]["text"].startswith(" E, F,")
         assert time.monotonic() - began > 0.9 and neighbour.count > 0
         assert_healthy(server)
+
+
+def test_a_client_that_stops_sending_reads_an_unbroken_stream(start):
+    server = start("slow", milliseconds=300)
+    body = json.dumps({"model": "sick", "prompt": "A, B, C, D,", "max_tokens": 4, "stream": True}).encode()
+    with socket.create_connection(("127.0.0.1", server.port), timeout=20) as connection:
+        connection.sendall(b"POST /v1/completions HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n"
+                           b"Connection: close\r\nContent-Length: %d\r\n\r\n" % len(body) + body)
+        received = connection.recv(65536)
+        connection.shutdown(socket.SHUT_WR)
+        received += read_all(connection)
+    assert received.count(b"HTTP/1.1") == 1 and events_of(answer(received))[-1] == "[DONE]"
 
 
 def test_70_infinity_is_a_number_that_json_has(start):
