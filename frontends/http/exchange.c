@@ -8,6 +8,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <strings.h>
 #include <sys/random.h>
 #include <time.h>
 
@@ -99,6 +100,14 @@ static bool has_thread(exchange *e, refusal *why)
     return false;
 }
 
+/* Whether CivetWeb ends the connection behind the response by itself; HTTP/1.0 could ask it not to. */
+static bool is_last(const exchange *e)
+{
+    size_t count;
+    const char *wish = header_of(e, "Connection", &count);
+    return strcmp(e->info->http_version, "1.0") == 0 || (wish && strcasecmp(wish, "close") == 0);
+}
+
 static void handle(exchange *e)
 {
     refusal why;
@@ -108,7 +117,7 @@ static void handle(exchange *e)
         reply_refusal(e, status, &why);
         return;
     }
-    e->close = strcmp(e->info->http_version, "1.0") == 0;
+    e->close |= is_last(e);
     const route *r = find_route(e);
     if (!r) {
         refuse(&why, "", "unknown_url", "there is no %s %.200s here", e->info->request_method, e->path);

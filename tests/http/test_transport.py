@@ -74,8 +74,9 @@ def test_no_transfer_encoding_before_http_1_1(alive):
     assert Answer(received).status == 400
 
 
-def test_http_1_0_ends_its_connection(alive):
-    received = alive.raw(request("Connection: keep-alive", method="GET", path="/version", version="HTTP/1.0"))
+@pytest.mark.parametrize("wish, version", [("keep-alive", "HTTP/1.0"), ("close", "HTTP/1.1")])
+def test_a_connection_that_ends_says_so(alive, wish, version):
+    received = alive.raw(request(f"Connection: {wish}", method="GET", path="/version", version=version))
     assert Answer(received).status == 200 and Answer(received).headers["connection"] == "close"
 
 
