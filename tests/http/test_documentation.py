@@ -10,10 +10,11 @@ import pytest
 from conftest import ROOT, Server
 
 PAGE = (ROOT / "docs" / "http.md").read_text()
+PAGES = {"docs/http.md": PAGE, "README.md": (ROOT / "README.md").read_text()}
 
 
-def blocks(language):
-    found = re.findall(rf"```{language}\n(.*?)```", PAGE, re.DOTALL)
+def blocks(page, language):
+    found = re.findall(rf"```{language}\n(.*?)```", PAGES[page], re.DOTALL)
     assert found
     return found
 
@@ -26,15 +27,17 @@ def server(tmp_path_factory, smollm2):
     assert s.stop() == 0
 
 
-def test_the_shell_example(server):
-    command = next(block for block in blocks("sh") if "curl" in block)
+@pytest.mark.parametrize("page", PAGES)
+def test_the_shell_example(server, page):
+    command = next(block for block in blocks(page, "sh") if "curl" in block)
     command = command.split("\n", 1)[1].replace("127.0.0.1:8080", f"127.0.0.1:{server.port}")
     done = subprocess.run(["bash", "-c", command], capture_output=True, text=True, check=True)
     assert "Paris" in json.loads(done.stdout)["choices"][0]["message"]["content"]
 
 
-def test_the_python_example(server):
-    script = blocks("python")[0].replace("127.0.0.1:8080", f"127.0.0.1:{server.port}")
+@pytest.mark.parametrize("page", PAGES)
+def test_the_python_example(server, page):
+    script = blocks(page, "python")[0].replace("127.0.0.1:8080", f"127.0.0.1:{server.port}")
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True)
     assert done.returncode == 0 and done.stdout.strip(), done.stderr
 
