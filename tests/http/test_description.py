@@ -1,7 +1,6 @@
 """The description that the server gives of itself: it names every route and field that there is, and Schemathesis finds no
-answer that it does not describe. The models are tiny, so that time goes into requests.
-
-`python tests/http/test_description.py SECONDS [SEED]` searches for longer, with tests/pytest's environment."""
+answer that it does not describe. The models are tiny, so that time goes into requests. tests/http/search runs this file as a
+program, to search for longer."""
 
 import json
 import os

@@ -1,5 +1,5 @@
-"""Clients other than the official one, each a program of its own in tests/http/clients, on one port with chat models and an
-embedder. They come from tools/python clients and tools/node clients."""
+"""Clients other than the official one, each a program of its own in tests/http/clients, on one port with chat models and
+embedders. They come from tools/python clients and tools/node clients."""
 
 import subprocess
 
@@ -19,7 +19,8 @@ def base(tmp_path_factory, smollm2):
     folder = tmp_path_factory.mktemp("server")
     s = Server(folder, f"  smol: {{ file: {smollm2}, system_prompt: You are a helpful assistant }}\n"
                        f"  coder: {{ file: {tool('fetch', 'qwen2.5-coder')}, context: 2048 }}\n"
-                       f"  mini: {{ file: {tool('fetch', 'minilm')} }}")
+                       f"  mini: {{ file: {tool('fetch', 'minilm')} }}\n"
+                       f"  smol-embed: {{ file: {smollm2}, task: embed, pooling: mean }}")
     yield f"http://127.0.0.1:{s.port}/v1"
     assert s.stop() == 0, "".join(s.log)
 

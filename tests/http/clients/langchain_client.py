@@ -36,6 +36,9 @@ query = embeddings.embed_query("Who eats?")
 scores = [sum(a * b for a, b in zip(query, v)) for v in vectors]
 assert len(query) == 384 and min(scores[:2]) > scores[2], scores
 
+others = OpenAIEmbeddings(model="smol-embed", check_embedding_ctx_length=False, **BASE)
+assert [len(v) for v in others.embed_documents(["one", "two"])] == [576, 576]
+
 
 async def ask():
     async def stream():

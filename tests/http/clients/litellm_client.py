@@ -25,6 +25,8 @@ assert "".join(p.choices[0].text or "" for p in litellm.text_completion(**TEXT, 
 
 vectors = litellm.embedding(**BASE, model="openai/mini", input=["one", "two"], encoding_format="float").data
 assert [len(v["embedding"]) for v in vectors] == [384, 384]
+others = litellm.embedding(**BASE, model="openai/smol-embed", input=["one"], encoding_format="float").data
+assert [len(v["embedding"]) for v in others] == [576]
 
 
 async def ask():

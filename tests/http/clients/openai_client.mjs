@@ -12,7 +12,7 @@ const text = { model: "smol", prompt: "A, B, C, D,", max_tokens: 4, temperature:
 
 const models = [];
 for await (const model of await client.models.list()) models.push(model.id);
-assert.deepEqual(models.sort(), ["coder", "mini", "smol"]);
+assert.deepEqual(models.sort(), ["coder", "mini", "smol", "smol-embed"]);
 assert.equal((await client.models.retrieve("smol")).object, "model");
 await assert.rejects(client.models.retrieve("nobody"), NotFoundError);
 
@@ -43,6 +43,9 @@ const vectors = (await client.embeddings.create({ model: "mini", input: ["one", 
 const floats = (await client.embeddings.create({ model: "mini", input: ["one", "two"], encoding_format: "float" })).data;
 assert.deepEqual(vectors.map((v) => v.length), [384, 384]);
 assert.ok(vectors.every((v, i) => v.every((x, k) => Math.abs(x - floats[i].embedding[k]) < 1e-7)));
+
+const others = (await client.embeddings.create({ model: "smol-embed", input: "one" })).data;
+assert.equal(others[0].embedding.length, 576);
 
 assert.equal((await client.responses.create({ model: "smol", input: france, temperature: 0 })).output_text, paris);
 streamed = "";
