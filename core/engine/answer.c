@@ -6,7 +6,7 @@
 
 void answer_init(answer *a, const tokenizer *t, stream *events, stop *stops, bool emit_special)
 {
-    *a = (answer){.tokenizer = t, .events = events, .stops = stops, .characters.emit_special = emit_special};
+    *a = (answer){.tokenizer = t, .events = events, .stops = stops, .mark = -1, .characters.emit_special = emit_special};
 }
 
 void answer_clear(answer *a)
@@ -48,7 +48,11 @@ static bp_status stage(answer *a, const sampler_choice *choice, bp_error *error)
     bp_status status = stage_token(a, choice, &slot, error);
     if (status != BP_OK)
         return status;
-    if (!detokenizer_push(&a->characters, a->tokenizer, choice->token, &a->text))
+    uint8_t emit_special = a->characters.emit_special;
+    a->characters.emit_special = emit_special || choice->token == a->mark;
+    bool enough = detokenizer_push(&a->characters, a->tokenizer, choice->token, &a->text);
+    a->characters.emit_special = emit_special;
+    if (!enough)
         return error_set(error, BP_ENOMEM, "no memory for the answer's text");
     slot->text_end = a->start + a->text.size;
     slot->certain_at = slot->text_end + (a->stops && a->characters.held_count ? 1 : 0);

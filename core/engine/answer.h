@@ -31,6 +31,7 @@ typedef struct answer {
     stream *events;
     stop *stops; /* NULL: none; owned */
     detokenizer characters;
+    int32_t mark; /* a special token that is text here; -1: none */
     buffer text;
     uint64_t start;
     uint32_t stop_index; /* 1 + the string's, once one was found */

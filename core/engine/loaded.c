@@ -65,6 +65,8 @@ static bp_status build_template(loaded *l, bp_error *error)
         return error_set(error, status, "%s", why.message);
     if (status != BP_OK)
         error_set(&l->chat_error, BP_EUNSUPPORTED, "the chat template of model \"%s\": %.380s", l->config->name, why.message);
+    l->takes_tools = tools_known(source);
+    l->tools = tools_format(source);
     return BP_OK;
 }
 

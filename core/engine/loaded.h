@@ -11,6 +11,7 @@
 #include "model/model.h"
 #include "text/template.h"
 #include "text/tokenizer.h"
+#include "text/tools.h"
 
 #include <pthread.h>
 
@@ -21,6 +22,8 @@ typedef struct loaded {
     tokenizer *tokenizer;
     chat_template *chat;        /* NULL: none, or one that this build cannot read: chat_error says so */
     bp_error chat_error;
+    bool takes_tools;           /* the template looks at tools */
+    const bp_tool_format *tools; /* how the model calls them; NULL: not known */
     bp_limits limits;
     bp_model *model;
     bp_model_memory memory;

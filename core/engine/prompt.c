@@ -82,6 +82,21 @@ static bp_status put_content(json_t *object, const bp_message *m, uint32_t index
     return put_bytes(object, "content", m->content, bytes, index, error);
 }
 
+/* Templates write a call's arguments as JSON; what they are told is an object, where OpenAI has the text of one. */
+static bp_status put_calls(json_t *object, const char *text, bp_error *error)
+{
+    bp_status status = put_json(object, "tool_calls", text, JSON_ARRAY, error);
+    json_t *calls = json_object_get(object, "tool_calls");
+    for (size_t i = 0; status == BP_OK && i < json_array_size(calls); i++) {
+        json_t *function = json_object_get(json_array_get(calls, i), "function"), *arguments = json_object_get(function, "arguments");
+        json_t *parsed = json_is_string(arguments) ? json_loads(json_string_value(arguments), JSON_REJECT_DUPLICATES, NULL) : NULL;
+        if (json_is_object(parsed) && json_object_set(function, "arguments", parsed) != 0)
+            status = fail_memory(error);
+        json_decref(parsed);
+    }
+    return status;
+}
+
 static bp_status append_message(json_t *messages, const bp_message *m, uint32_t index, bp_error *error)
 {
     json_t *object = json_object();
@@ -99,7 +114,7 @@ static bp_status append_message(json_t *messages, const bp_message *m, uint32_t 
     if (status == BP_OK && m->tool_call_id)
         status = put_text(object, "tool_call_id", m->tool_call_id, index, error);
     if (status == BP_OK && m->tool_calls_json)
-        status = put_json(object, "tool_calls", m->tool_calls_json, JSON_ARRAY, error);
+        status = put_calls(object, m->tool_calls_json, error);
     return status;
 }
 
@@ -183,6 +198,8 @@ static bp_status render(const loaded *l, const bp_request *request, uint32_t cou
     bp_status status = put_kwargs(request, variables, error);
     if (status == BP_OK)
         status = put_messages(l, request, count, variables, error);
+    if (status == BP_OK && request->tools_json && !l->takes_tools)
+        status = error_set(error, BP_EUNSUPPORTED, "tools are given, and the chat template of model \"%s\" knows none", l->config->name);
     if (status == BP_OK && request->tools_json)
         status = put_json(variables, "tools", request->tools_json, JSON_ARRAY, error);
     if (status == BP_OK && json_object_set_new(variables, "add_generation_prompt", json_boolean(generate)) != 0)

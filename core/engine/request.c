@@ -10,7 +10,7 @@
 enum { MAX_STOP_TOKENS = 1024 };
 #define ALL_FLAGS                                                                                                       \
     (BP_REQUEST_PARSE_SPECIAL | BP_REQUEST_NO_BOS | BP_REQUEST_IGNORE_EOS | BP_REQUEST_EMIT_SPECIAL | BP_REQUEST_CONTINUE | \
-     BP_REQUEST_TRUNCATE | BP_REQUEST_PROMPT_LOGPROBS | BP_REQUEST_NO_ANSWER)
+     BP_REQUEST_TRUNCATE | BP_REQUEST_PROMPT_LOGPROBS | BP_REQUEST_NO_ANSWER | BP_REQUEST_ONE_TOOL_CALL)
 
 bp_status request_check(const bp_request *request, bp_error *error)
 {
@@ -31,6 +31,8 @@ bp_status request_check(const bp_request *request, bp_error *error)
                          MAX_STOP_TOKENS);
     if (request->grammar_kind > BP_GRAMMAR_REGEX || (request->grammar_kind && !request->grammar))
         return error_set(error, BP_EINVAL, "grammar kind %u is not known, or there is no grammar", request->grammar_kind);
+    if (request->tool_choice > BP_TOOLS_REQUIRED || (request->tool_choice == BP_TOOLS_REQUIRED && request->grammar_kind))
+        return error_set(error, BP_EINVAL, "tool choice %u is not known, or there is a grammar beside it", request->tool_choice);
     if (request->grammar_kind && request->task == BP_TASK_EMBED)
         return error_set(error, BP_EINVAL, "an embedding has no grammar");
     return score_check(request, error);
@@ -97,7 +99,7 @@ static bp_status build_sampler(bp_stream *r, const loaded *l, const bp_request *
     for (uint32_t i = 0; status == BP_OK && i < r->sequence.prompt_count; i++)
         status = sampler_accept(r->sampler, r->sequence.tokens[i], error);
     if (status == BP_OK)
-        status = grammars_constrain(l->grammars, l->tokenizer, l->vocab_size, request, &r->constraint, error);
+        status = grammars_constrain(l->grammars, l->tokenizer, l->vocab_size, l->tools, request, &r->constraint, error);
     return status;
 }
 
@@ -109,7 +111,7 @@ static bp_status build_vector(bp_stream *r, const loaded *l, const bp_request *r
     return r->vector ? BP_OK : error_set(error, BP_ENOMEM, "no memory for a vector of %u numbers", r->vector_width);
 }
 
-static bp_status build_events(bp_stream *r, const bp_request *request, bp_error *error)
+static bp_status build_events(bp_stream *r, const loaded *l, const bp_request *request, bp_error *error)
 {
     uint32_t events = r->answer_limit < STREAM_EVENTS - 2 ? r->answer_limit + 2 : STREAM_EVENTS;
     if (r->sequence.scores)
@@ -121,6 +123,8 @@ static bp_status build_events(bp_stream *r, const bp_request *request, bp_error 
     if (status == BP_OK)
         status = stream_init(&r->events, events, (uint32_t)tops, error);
     answer_init(&r->answer, r->tokenizer, &r->events, stops, request->flags & BP_REQUEST_EMIT_SPECIAL);
+    if (request->tools_json || r->constraint)
+        r->answer.mark = grammars_mark(l->tokenizer, l->tools);
     return status;
 }
 
@@ -146,7 +150,7 @@ bp_status request_new(const loaded *l, const bp_request *request, const token_li
     if (status == BP_OK)
         status = l->embedder ? build_vector(r, l, request, error) : build_sampler(r, l, request, error);
     if (status == BP_OK)
-        status = build_events(r, request, error);
+        status = build_events(r, l, request, error);
     if (status != BP_OK) {
         request_drop(r);
         return status;

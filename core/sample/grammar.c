@@ -4,6 +4,7 @@
 #include "sample/gbnf.h"
 #include "sample/json_schema.h"
 #include "sample/regex.h"
+#include "sample/tool_calls.h"
 
 #include <backplane/engine.h>
 
@@ -13,12 +14,28 @@ static void read_regex(rules *r, const char *text, size_t bytes, uint32_t *root)
     rules_define(r, *root, regex_parse(r, "regex", text, bytes, 0));
 }
 
+static bool read(rules *r, uint32_t kind, const char *text, size_t bytes, uint32_t *root);
+
+static void read_tool_calls(rules *r, const char *text, size_t bytes, uint32_t *root)
+{
+    json_t *asked = json_loadb(text, bytes, JSON_ALLOW_NUL, NULL);
+    const json_t *grammar = json_object_get(asked, "grammar");
+    uint32_t kind = (uint32_t)json_integer_value(json_object_get(asked, "kind")), otherwise = 0;
+    if (!asked)
+        rules_fail(r, BP_EINVAL, "the tools are not JSON");
+    if (grammar && (kind == GRAMMAR_TOOL_CALLS || !read(r, kind, json_string_value(grammar), json_string_length(grammar), &otherwise)))
+        rules_fail(r, BP_EINVAL, "grammar kind %u is not known", kind);
+    tool_calls_read(r, asked, otherwise, root);
+    json_decref(asked);
+}
+
 static bool read(rules *r, uint32_t kind, const char *text, size_t bytes, uint32_t *root)
 {
     switch (kind) {
     case BP_GRAMMAR_GBNF: gbnf_parse(r, text, bytes, root); return true;
     case BP_GRAMMAR_REGEX: read_regex(r, text, bytes, root); return true;
     case BP_GRAMMAR_JSON_SCHEMA: json_schema_read(r, text, bytes, root); return true;
+    case GRAMMAR_TOOL_CALLS: read_tool_calls(r, text, bytes, root); return true;
     default: return false;
     }
 }

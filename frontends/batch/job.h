@@ -5,7 +5,7 @@
 #define BACKPLANE_BATCH_JOB_H
 
 #include "common/text.h"
-#include "openai/request.h"
+#include "openai/calls.h"
 
 typedef struct job {
     uint64_t line;
@@ -17,6 +17,8 @@ typedef struct job {
     bp_stream **streams;            /* [count]; those of [ended, started) run */
     uint32_t count, started, ended;
     text answer;
+    calls calls;
+    char seed[32];    /* of the ids of calls: nothing but the line's number */
     json_t *logprobs; /* NULL: not asked for */
     json_t *prompt;   /* likewise, of the prompt's tokens */
     json_t *echo;     /* the prompt's text; NULL: not asked for */

@@ -16,6 +16,7 @@
 #include <fcntl.h>
 #include <poll.h>
 #include <stdatomic.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
@@ -109,6 +110,8 @@ static bp_status start_job(batch *b, job *j, bp_error *error)
             openai_request_choose(&j->body, j->started);
         bp_status status = b->api->submit(b->engine, &j->body.request, &j->streams[j->started], &why);
         if (status == BP_OK) {
+            snprintf(j->seed, sizeof j->seed, "%llu", (unsigned long long)j->line);
+            calls_open(&j->calls, &j->body, b->api, b->engine, j->seed);
             j->started++;
             b->running++;
         } else if (status == BP_EBUSY) {
@@ -134,7 +137,9 @@ static bp_status take_done(job *j, const bp_event *event, bp_error *error)
 
 static bp_status take_event(batch *b, job *j, const bp_event *event, bp_error *error)
 {
-    if (event->text_bytes && !text_append(&j->answer, event->text, event->text_bytes))
+    if (event->text_bytes && !calls_push(&j->calls, event->text, event->text_bytes, &j->answer))
+        return fail_memory(error);
+    if (event->kind == BP_EVENT_DONE && !calls_finish(&j->calls, &j->answer))
         return fail_memory(error);
     /* Where the prompt's tokens are listed, so is the one that ends the answer: readers count from the end. */
     bool ends = event->kind == BP_EVENT_DONE && j->prompt && event->chosen.byte_count > 0;

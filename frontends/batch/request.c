@@ -16,6 +16,7 @@ void job_clear(job *j)
     json_decref(j->data);
     free(j->streams);
     text_free(&j->answer);
+    calls_clear(&j->calls);
     text_free(&j->result);
     *j = (job){0};
 }

@@ -36,10 +36,10 @@ static json_t *choice_of(job *j, const bp_event *last)
         content = both;
     }
     json_t *logprobs = j->logprobs ? openai_logprobs(j->body.kind, j->prompt, j->logprobs, openai_length(j->echo)) : json_null();
-    const char *reason = openai_finish_reason(last->finish);
+    const char *reason = openai_finish_reason(last->finish, j->calls.count > 0);
     if (j->body.kind == OPENAI_CHAT)
-        return json_pack("{si s{ss so} so ss}", "index", 0, "message", "role", "assistant", "content", content, "logprobs",
-                         logprobs, "finish_reason", reason);
+        return json_pack("{si so so ss}", "index", 0, "message", openai_message(content, &j->calls), "logprobs", logprobs,
+                         "finish_reason", reason);
     return json_pack("{si so so ss}", "index", 0, "text", content, "logprobs", logprobs, "finish_reason", reason);
 }
 

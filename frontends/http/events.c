@@ -87,9 +87,24 @@ static bool flush_answer(generation *g, answer *a, outgoing *out)
     return add_choice(g, a, out, json_pack("{sO}", "content", content), content, logprobs, NULL);
 }
 
+/* What came of calls, which are behind the text. */
+static bool flush_calls(generation *g, answer *a, outgoing *out)
+{
+    for (;;) {
+        json_t *piece;
+        if (!calls_delta(&a->calls, &piece))
+            return false;
+        if (!piece)
+            return true;
+        if (!add_choice(g, a, out, json_pack("{s[o]}", "tool_calls", piece), NULL, json_null(), NULL))
+            return false;
+    }
+}
+
 static bool close_answer(generation *g, answer *a, outgoing *out)
 {
-    return add_choice(g, a, out, json_object(), json_string(""), json_null(), openai_finish_reason(a->finish));
+    return add_choice(g, a, out, json_object(), json_string(""), json_null(),
+                      openai_finish_reason(a->finish, a->calls.count > 0));
 }
 
 static bool note(generation *g, answer *a, const bp_event *event)
@@ -104,9 +119,10 @@ static bool collect(generation *g, outgoing *out)
     for (uint32_t i = 0; i < g->count; i++) {
         answer *a = &g->answers[i];
         bool over = !a->stream && a->finish != 0;
-        if (!a->begun && (a->text.size || json_array_size(a->logprobs) || over) && !open_answer(g, a, out))
+        bool some = a->text.size || json_array_size(a->logprobs) || a->calls.count || over;
+        if (!a->begun && some && !open_answer(g, a, out))
             return refuse_memory(&g->why);
-        if (!flush_answer(g, a, out))
+        if (!flush_answer(g, a, out) || !flush_calls(g, a, out))
             return refuse_memory(&g->why);
         if (over) {
             if (!close_answer(g, a, out))

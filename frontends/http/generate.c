@@ -19,7 +19,9 @@ static bool out_of_memory(generation *g)
 static bool add_event(generation *g, answer *a, const bp_event *event)
 {
     int32_t top = g->request.request.sampling.logprobs;
-    if (event->text_bytes && !text_append(&a->text, event->text, event->text_bytes))
+    if (event->text_bytes && !calls_push(&a->calls, event->text, event->text_bytes, &a->text))
+        return out_of_memory(g);
+    if (event->kind == BP_EVENT_DONE && !calls_finish(&a->calls, &a->text))
         return out_of_memory(g);
     /* Where the prompt's tokens are listed the answer's are all listed: readers count them from the end. */
     bool ends = event->kind == BP_EVENT_DONE && a->prompt && event->chosen.byte_count > 0;
@@ -91,8 +93,10 @@ static bp_status submit_one(generation *g, bp_error *error)
     bp_status status = BP_ENOMEM;
     if ((a->logprobs || !r->logprobs) && (a->prompt || !scores))
         status = server->api->submit(server->engine, &request, &a->stream, error);
-    if (status == BP_OK)
+    if (status == BP_OK) {
+        calls_open(&a->calls, r, server->api, server->engine, g->id);
         return status;
+    }
     json_decref(a->logprobs);
     json_decref(a->prompt);
     *a = (answer){.index = g->submitted};
@@ -244,6 +248,7 @@ void generation_clear(generation *g)
     for (uint32_t i = 0; i < g->count; i++) {
         end_answer(g, &g->answers[i]);
         text_free(&g->answers[i].text);
+        calls_clear(&g->answers[i].calls);
         json_decref(g->answers[i].logprobs);
         json_decref(g->answers[i].prompt);
     }

@@ -8,11 +8,13 @@
 #define BACKPLANE_HTTP_GENERATE_H
 
 #include "http/http.h"
+#include "openai/calls.h"
 
 typedef struct answer {
     uint32_t index;
     bp_stream *stream; /* NULL once it is over */
     text text;         /* whole.c: all of it; events.c: what is not sent yet */
+    calls calls;       /* of tools, which are no part of the text */
     json_t *logprobs;  /* likewise, entries; NULL where they are not asked for */
     json_t *prompt;    /* entries of the prompt; NULL where they are not asked for */
     size_t characters; /* of the prompt echoed and the logprobs sent, for text_offset */

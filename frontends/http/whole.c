@@ -33,10 +33,10 @@ static json_t *choice_of(const generation *g, answer *a)
     size_t offset;
     json_t *content = content_of(g, a, &offset);
     json_t *logprobs = a->logprobs ? openai_logprobs(g->request.kind, a->prompt, a->logprobs, offset) : json_null();
-    const char *reason = openai_finish_reason(a->finish);
+    const char *reason = openai_finish_reason(a->finish, a->calls.count > 0);
     if (g->request.kind == OPENAI_CHAT)
-        return json_pack("{si s{ss so sn} so ss}", "index", (int)a->index, "message", "role", "assistant", "content", content,
-                         "refusal", "logprobs", logprobs, "finish_reason", reason);
+        return json_pack("{si so so ss}", "index", (int)a->index, "message", openai_message(content, &a->calls), "logprobs",
+                         logprobs, "finish_reason", reason);
     return json_pack("{si so so ss}", "index", (int)a->index, "text", content, "logprobs", logprobs, "finish_reason", reason);
 }
 

@@ -130,9 +130,22 @@ json_t *openai_logprobs(unsigned kind, const json_t *prompt, const json_t *entri
     return kind == OPENAI_CHAT ? json_pack("{sO}", "content", entries) : flatten(prompt, entries, offset);
 }
 
-const char *openai_finish_reason(uint32_t finish)
+const char *openai_finish_reason(uint32_t finish, bool called)
 {
-    return finish == BP_FINISH_LENGTH ? "length" : "stop";
+    return finish == BP_FINISH_LENGTH ? "length" : called ? "tool_calls" : "stop";
+}
+
+json_t *openai_message(json_t *content, const calls *called)
+{
+    bool empty = called->count && json_string_length(content) == 0;
+    json_t *message = json_pack("{ss so sn}", "role", "assistant", "content", empty ? json_incref(json_null()) : json_incref(content),
+                                "refusal");
+    json_decref(content);
+    if (message && called->count && json_object_set_new(message, "tool_calls", calls_json(called)) != 0) {
+        json_decref(message);
+        message = NULL;
+    }
+    return message;
 }
 
 /* Little-endian, whatever this machine is. */

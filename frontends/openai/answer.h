@@ -4,6 +4,7 @@
 #define BACKPLANE_OPENAI_ANSWER_H
 
 #include "common/text.h"
+#include "openai/calls.h"
 
 #include <backplane/engine.h>
 #include <jansson.h>
@@ -29,7 +30,9 @@ json_t *openai_load(const char *bytes, size_t count, size_t flags, json_error_t 
 bool openai_dump(text *out, const json_t *value, size_t flags);
 /* The list with the item, which is taken, at its end; NULL, and no list any more, when out of memory or without either. */
 json_t *openai_push(json_t *list, json_t *item);
-const char *openai_finish_reason(uint32_t finish); /* "stop" or "length" */
+const char *openai_finish_reason(uint32_t finish, bool called); /* "stop", "tool_calls" or "length" */
+/* The assistant's message: its text, which is taken, or null where there are calls alone, and the calls. */
+json_t *openai_message(json_t *content, const calls *called);
 /* The vector of an EMBEDDING event as one of `data`: a list of numbers or, in base64, their float32 bytes. */
 json_t *openai_embedding(const bp_event *event, uint32_t index, bool base64);
 

@@ -8,7 +8,7 @@
 
 enum {
     MAX_STOP_STRINGS = 4, MAX_STOP_TOKENS = 64, MAX_TOP_CHAT = 20, MAX_TOP_TEXT = 5, MAX_BIASES = 1024, MAX_ANSWERS = 128,
-    MAX_PROMPTS = 2048, MAX_CANDIDATES = 20
+    MAX_PROMPTS = 2048, MAX_TOOLS = 128, MAX_NAME = 64, MAX_CANDIDATES = 20
 };
 
 typedef struct field {
@@ -288,12 +288,57 @@ static bool read_prompt_name(openai_request *r, const field *f, json_t *value, r
 
 /* --- objects ------------------------------------------------------------------------------------------------------ */
 
+static bool is_name(const json_t *value)
+{
+    const char *name = openai_string(value);
+    size_t length = name ? strspn(name, "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789_-") : 0;
+    return length > 0 && length <= MAX_NAME && !name[length];
+}
+
 static bool read_tools(openai_request *r, const field *f, json_t *value, refusal *why)
 {
-    if (!json_is_array(value))
-        return refuse_value(f, "a list", why);
+    if (!json_is_array(value) || json_array_size(value) > MAX_TOOLS)
+        return refuse_value(f, "a list of at most 128 tools", why);
+    for (size_t i = 0; i < json_array_size(value); i++) {
+        const json_t *tool = json_array_get(value, i), *function = json_object_get(tool, "function");
+        const json_t *parameters = openai_given(function, "parameters"), *strict = openai_given(function, "strict");
+        const char *type = json_string_value(json_object_get(tool, "type"));
+        if (!type || strcmp(type, "function") != 0 || !json_is_object(function))
+            return refuse(why, f->name, "invalid_value", "tools[%zu] is not of the type function, with a function", i);
+        if (!is_name(json_object_get(function, "name")))
+            return refuse(why, f->name, "invalid_value", "tools[%zu].function.name is not 1 to 64 letters, digits, _ and -", i);
+        if ((parameters && !json_is_object(parameters)) || (strict && !json_is_boolean(strict)))
+            return refuse(why, f->name, "invalid_value", "tools[%zu].function has parameters that are no object, or a strict that is not true or false", i);
+    }
     r->request.tools_json = json_array_size(value) ? openai_keep_json(r, value) : NULL;
     return r->request.tools_json || json_array_size(value) == 0 || refuse_memory(why);
+}
+
+/* Whether the tools are there is checked with all fields read. */
+static bool read_tool_choice(openai_request *r, const field *f, json_t *value, refusal *why)
+{
+    const char *choice = json_string_value(value), *type = json_string_value(json_object_get(value, "type"));
+    const json_t *name = json_object_get(json_object_get(value, "function"), "name");
+    r->no_tools = choice && strcmp(choice, "none") == 0;
+    if (r->no_tools || (choice && strcmp(choice, "auto") == 0))
+        return true;
+    r->request.tool_choice = BP_TOOLS_REQUIRED;
+    if (choice && strcmp(choice, "required") == 0)
+        return true;
+    if (!type || strcmp(type, "function") != 0 || !is_name(name))
+        return refuse_value(f, "\"none\", \"auto\", \"required\" or the name of a function", why);
+    r->request.tool_name = json_string_value(name);
+    return true;
+}
+
+static bool read_parallel(openai_request *r, const field *f, json_t *value, refusal *why)
+{
+    bool many = true;
+    if (!read_switch(f, value, &many, why))
+        return false;
+    if (!many)
+        r->request.flags |= BP_REQUEST_ONE_TOOL_CALL;
+    return true;
 }
 
 /* What a template has from the server is not a client's to replace. */
@@ -381,15 +426,6 @@ static bool refuse_unsupported(openai_request *r, const field *f, json_t *value,
     return refuse(why, f->name, "unsupported", "%s is not supported", f->name);
 }
 
-static bool read_tool_choice(openai_request *r, const field *f, json_t *value, refusal *why)
-{
-    const char *choice = json_string_value(value);
-    (void)r;
-    if (choice && strcmp(choice, "auto") == 0)
-        return true;
-    return refuse(why, f->name, "unsupported", "%s other than \"auto\" is not supported", f->name);
-}
-
 /* --- the table ---------------------------------------------------------------------------------------------------- */
 
 #define SAMPLING(name) offsetof(bp_request, sampling.name)
@@ -442,7 +478,7 @@ static const field fields[] = {
     {"service_tier", ALL, ignore, 0, 0, 0},
     {"safety_identifier", ALL, ignore, 0, 0, 0},
     {"prompt_cache_key", BOTH, ignore, 0, 0, 0},
-    {"parallel_tool_calls", OPENAI_CHAT, ignore, 0, 0, 0},
+    {"parallel_tool_calls", OPENAI_CHAT, read_parallel, 0, 0, 0},
     /* An answer without these would be another one. */
     {"suffix", OPENAI_TEXT, refuse_unsupported, 0, 0, 0},
     {"functions", OPENAI_CHAT, refuse_unsupported, 0, 0, 0},

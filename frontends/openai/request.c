@@ -69,6 +69,24 @@ static bool choose_model(openai_request *r, const bp_engine_api *api, bp_engine 
     return true;
 }
 
+static bool check_tools(const openai_request *r, refusal *why)
+{
+    const json_t *tools = openai_given(r->body, "tools");
+    bool found = !r->request.tool_name;
+    if (r->request.tool_choice != BP_TOOLS_REQUIRED)
+        return true;
+    for (size_t i = 0; i < json_array_size(tools) && !found; i++) {
+        const char *name = json_string_value(json_object_get(json_object_get(json_array_get(tools, i), "function"), "name"));
+        found = name && strcmp(name, r->request.tool_name) == 0;
+    }
+    if (!r->request.tools_json)
+        return refuse(why, "tool_choice", "invalid_value", "tool_choice asks for a call, and there are no tools");
+    if (!found)
+        return refuse(why, "tool_choice", "invalid_value", "tool_choice names the function \"%.64s\", which is not among the tools",
+                      r->request.tool_name);
+    return !r->shaped_by || refuse(why, "tool_choice", "invalid_value", "tool_choice and %s cannot both shape an answer", r->shaped_by);
+}
+
 /* What single fields cannot tell. */
 static bool check_whole(const openai_request *r, refusal *why)
 {
@@ -81,6 +99,8 @@ static bool check_whole(const openai_request *r, refusal *why)
         return refuse(why, "input", "invalid_value", "input is missing");
     if (openai_given(body, "top_logprobs") && !json_is_true(openai_given(body, "logprobs")))
         return refuse(why, "top_logprobs", "invalid_value", "top_logprobs needs \"logprobs\": true");
+    if (!check_tools(r, why))
+        return false;
     if (openai_given(body, "stream_options") && !r->stream)
         return refuse(why, "stream_options", "invalid_value", "stream_options needs \"stream\": true");
     if (r->candidates && r->candidates < r->answers)
@@ -95,6 +115,10 @@ static bool check_whole(const openai_request *r, refusal *why)
 static void settle(openai_request *r)
 {
     int32_t *logprobs = &r->request.sampling.logprobs;
+    if (r->no_tools)
+        r->request.tools_json = NULL;
+    if (r->request.tools_json && !r->shaped_by)
+        r->shaped_by = "tools";
     if (r->candidates == 0)
         r->candidates = r->answers;
     if (r->candidates > r->answers && *logprobs < 0)

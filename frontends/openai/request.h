@@ -25,6 +25,7 @@ typedef struct openai_request {
     bp_request request; /* of a text completion or embeddings: with the first prompt */
     bool logprobs, stream, include_usage, echo;
     bool base64;            /* of embeddings: the encoding_format */
+    bool no_tools;          /* the tools that there are may not be called, and the model is not told of them */
     uint32_t answers;       /* to each prompt: n */
     uint32_t candidates;    /* of which these are the best; as many where nothing is chosen: best_of */
     openai_prompt *prompts; /* [prompt_count], of a text completion, and the inputs of embeddings */

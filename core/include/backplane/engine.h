@@ -60,11 +60,24 @@ enum {
     BP_REQUEST_TRUNCATE = 1 << 5,      /* TASK_EMBED: of an input over the context its beginning; else it is refused */
     BP_REQUEST_PROMPT_LOGPROBS = 1 << 6, /* PROMPT events before the answer; needs sampling.logprobs >= 0. The prompt is
                                           * computed whole, whatever of it the prefix cache holds */
+    BP_REQUEST_ONE_TOOL_CALL = 1 << 8, /* with tools_json: an answer calls one tool at most */
     BP_REQUEST_NO_ANSWER = 1 << 7      /* the request is over, as one of full length, once its prompt is computed */
 };
 /* The kinds of texts that say what an answer is (docs/structured.md): an EBNF grammar, a JSON schema, a regular expression.
  * Tokens that could not lead to such an answer are never chosen. */
 enum { BP_GRAMMAR_NONE = 0, BP_GRAMMAR_GBNF = 1, BP_GRAMMAR_JSON_SCHEMA = 2, BP_GRAMMAR_REGEX = 3 };
+/* With tools_json: whether tools are called is the model's choice, or they are called and nothing else is said. */
+enum { BP_TOOLS_AUTO = 0, BP_TOOLS_REQUIRED = 1 };
+/* How a model writes that it calls tools; all zero where it has no way that is known. A call is
+ *     begin {"name": "…", "arguments": {…}} end
+ * and with `list` all of them are: begin [{…}, {…}]. Either mark may be "". Where begin is, a call can only be the whole
+ * answer. */
+typedef struct bp_tool_format {
+    char name[16];
+    char begin[32], end[32]; /* begin appears in the text even if it is a special token */
+    char arguments[16];      /* the key of a call's arguments */
+    uint32_t list, reserved[5];
+} bp_tool_format;
 /* What is wanted: an answer, or one vector of the whole input. A model does one of them: bp_model_info.task. */
 enum { BP_TASK_GENERATE = 0, BP_TASK_EMBED = 1 };
 typedef struct bp_request {
@@ -94,7 +107,10 @@ typedef struct bp_request {
     const char *prompt_name; /* EMBED of a text: which of the model's prompts stands before it; NULL is its default */
     const char *grammar; /* NULL: an answer may be any text */
     uint32_t grammar_bytes, grammar_kind; /* BP_GRAMMAR_… */
-    uint64_t reserved[3]; /* new fields go here, so that `sampling` may grow at the end */
+    const char *tool_name; /* TOOLS_REQUIRED: the tool that is called; NULL: any */
+    uint32_t tool_choice;  /* BP_TOOLS_…; with AUTO and a grammar the answer calls tools or fits the grammar */
+    uint32_t unused;
+    uint64_t reserved[1]; /* new fields go here, so that `sampling` may grow at the end */
     bp_sampling sampling; /* stays last */
 } bp_request;
 
@@ -151,6 +167,7 @@ typedef struct bp_model_info {
     uint32_t task;            /* BP_TASK_… that it does; 0 unless READY */
     uint32_t embedding_width; /* TASK_EMBED: numbers of a vector */
     int32_t bos_token, eos_token; /* that begins a text, that ends one; -1: there is none, or not READY */
+    bp_tool_format tools;     /* READY, of its chat template */
 } bp_model_info;
 
 typedef struct bp_model_stats {
