@@ -116,14 +116,39 @@ static size_t matched_after(const char *begin, size_t matched, char byte)
     return length;
 }
 
+/* How an answer may begin: as any text does, but what begins with a brace is read as a call without its mark, and has to be one. */
+static expression start_of(const writer *w, const uint32_t *at, expression object)
+{
+    rules *r = w->rules;
+    uint32_t start = rules_declare(r);
+    byte_set blanks = {{0}}, others = {{0}}, mark = {{0}};
+    byte_set_add(&others, 0, 255);
+    byte_set_add(&mark, (unsigned char)*w->begin, (unsigned char)*w->begin);
+    for (const char *c = " \t\n\r"; *c; c++)
+        byte_set_add(&blanks, (unsigned char)*c, (unsigned char)*c);
+    for (int i = 0; i < 4; i++)
+        others.bits[i] &= ~(blanks.bits[i] | mark.bits[i]);
+    others.bits['{' / 64] &= ~((uint64_t)1 << '{' % 64);
+    expression more = w->many ? rules_repeat(r, rules_sequence(r, space(w), object), 0, TOOL_CALLS_MOST - 1) : RULES_EMPTY;
+    const expression ways[] = {RULES_EMPTY, rules_sequence(r, object, more),
+                               rules_sequence(r, rules_bytes(r, &blanks), rules_call(r, start)),
+                               rules_sequence(r, rules_bytes(r, &others), rules_call(r, at[0])),
+                               rules_sequence(r, rules_bytes(r, &mark), rules_call(r, at[1]))};
+    expression e = RULES_NEVER;
+    for (size_t i = 0; i < sizeof ways / sizeof *ways; i++)
+        e = rules_choice(r, e, ways[i]);
+    rules_define(r, start, e);
+    return rules_call(r, start);
+}
+
 /* Any text; once `begin` is complete in it, what follows is a call. One rule for how much of `begin` the text ends with. */
-static expression text_with_calls(const writer *w, expression body)
+static expression text_with_calls(const writer *w, expression object, expression body)
 {
     rules *r = w->rules;
     size_t length = strlen(w->begin);
     uint32_t at[MOST_MARK] = {0};
-    if (length >= MOST_MARK)
-        return rules_fail(r, BP_EINVAL, "a mark of tool calls is too long");
+    if (length < 2 || length >= MOST_MARK)
+        return rules_fail(r, BP_EINVAL, "a mark of tool calls is too short or too long");
     for (size_t i = 0; i < length; i++)
         at[i] = rules_declare(r);
     expression called = w->list || !w->many ? body : rules_sequence(r, body, rules_call(r, at[0]));
@@ -139,20 +164,7 @@ static expression text_with_calls(const writer *w, expression body)
         }
         rules_define(r, at[i], e);
     }
-    /* An answer that begins with a brace would be read as a call without its mark. */
-    uint32_t start = rules_declare(r);
-    byte_set blanks = {{0}}, others = {{0}}, mark = {{0}};
-    byte_set_add(&others, 0, 255);
-    byte_set_add(&mark, (unsigned char)*w->begin, (unsigned char)*w->begin);
-    for (const char *c = " \t\n\r"; *c; c++)
-        byte_set_add(&blanks, (unsigned char)*c, (unsigned char)*c);
-    for (int i = 0; i < 4; i++)
-        others.bits[i] &= ~(blanks.bits[i] | mark.bits[i]);
-    others.bits['{' / 64] &= ~((uint64_t)1 << '{' % 64);
-    expression e = rules_choice(r, RULES_EMPTY, rules_sequence(r, rules_bytes(r, &blanks), rules_call(r, start)));
-    e = rules_choice(r, e, rules_sequence(r, rules_bytes(r, &others), rules_call(r, at[0])));
-    rules_define(r, start, rules_choice(r, e, rules_sequence(r, rules_bytes(r, &mark), rules_call(r, at[1]))));
-    return rules_call(r, start);
+    return start_of(w, at, object);
 }
 
 /* Where calls have no mark, a text that does not begin as a call does is none. */
@@ -178,15 +190,15 @@ void tool_calls_read(rules *r, const json_t *asked, uint32_t otherwise, uint32_t
                 .name = json_string_value(json_object_get(asked, "name")), .tools = json_object_get(asked, "tools"),
                 .list = json_is_true(json_object_get(asked, "list")), .many = json_is_true(json_object_get(asked, "many")),
                 .required = strcmp(mode, "required") == 0};
-    json_t *object = json_pack("{ss}", "type", "object");
+    json_t *any = json_pack("{ss}", "type", "object");
     w.space = rules_declare(r);
     rules_define(r, w.space, json_schema_space(r));
     w.other_object = rules_declare(r);
-    rules_define(r, w.other_object, object ? json_schema_expression(r, object, "arguments") : rules_fail(r, BP_ENOMEM, "no memory for tools"));
-    json_decref(object);
-    expression body = body_of(&w, object_of(&w)), e;
+    rules_define(r, w.other_object, any ? json_schema_expression(r, any, "arguments") : rules_fail(r, BP_ENOMEM, "no memory for tools"));
+    json_decref(any);
+    expression object = object_of(&w), body = body_of(&w, object), e;
     if (strcmp(mode, "text") == 0)
-        e = *w.begin ? text_with_calls(&w, body) : text_or_call(&w, body);
+        e = *w.begin ? text_with_calls(&w, object, body) : text_or_call(&w, body);
     else
         e = calls_of(&w, body);
     if (strcmp(mode, "either") == 0)

@@ -3,7 +3,7 @@
  * How a model writes calls is data (bp_tool_format); small models often leave out the marks, so an answer that begins with
  * a call's object calls as well. What looks like a call and turns out to be none, because it is not JSON, or
  * names no tool of the request, is text like the rest; a call counts once its name is known and its arguments have begun, and
- * from then on they are handed out as they come. White space around calls is not part of the text.
+ * from then on they are handed out as they come. White space before a call is not part of the text.
  *
  * Any thread, one at a time. */
 #ifndef BACKPLANE_OPENAI_CALLS_H
