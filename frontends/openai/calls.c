@@ -1,5 +1,7 @@
 #include "openai/calls.h"
 
+#include "openai/answer.h"
+
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -360,10 +362,7 @@ json_t *calls_json(const calls *c)
         const call *one = &c->list[i];
         json_t *entry = json_pack("{ss ss s{ss ss%}}", "id", one->id, "type", "function", "function", "name", one->name, "arguments",
                                   text_string(&one->arguments), one->arguments.size);
-        if (json_array_append_new(list, entry) != 0) {
-            json_decref(list);
-            list = NULL;
-        }
+        list = openai_push(list, entry);
     }
     return list;
 }

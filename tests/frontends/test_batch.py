@@ -48,7 +48,7 @@ def test_a_result(tmp_path):
     assert batch(tmp_path, {"custom_id": "a", "body": chat("hello")}) == [
         {"line": 1, "custom_id": "a", "response": {
             "object": "chat.completion", "model": None,
-            "choices": [{"index": 0, "message": {"role": "assistant", "content": "You said: hello"}, "logprobs": None,
+            "choices": [{"index": 0, "message": {"role": "assistant", "content": "You said: hello", "refusal": None}, "logprobs": None,
                          "finish_reason": "stop"}],
             "usage": {"prompt_tokens": 1, "completion_tokens": 3, "total_tokens": 4}}}]
 
