@@ -107,7 +107,7 @@ struct matmul_blocks_args {
 };
 
 /* Grid: [tile][rows / rows_at_once]. */
-template <uint32_t DTYPE> __global__ void __launch_bounds__(MATMUL_THREADS) matmul_blocks(matmul_blocks_args arguments)
+template <uint32_t DTYPE> __global__ void __launch_bounds__(MATMUL_THREADS, 2) matmul_blocks(matmul_blocks_args arguments)
 {
     SHARED_MEMORY(shared);
     constexpr block_format f = block_format_of(DTYPE);
@@ -116,9 +116,11 @@ template <uint32_t DTYPE> __global__ void __launch_bounds__(MATMUL_THREADS) matm
     uint32_t first = blockIdx.y * args.rows_at_once, left = args.rows - first;
     uint32_t rows = smaller(left, args.rows_at_once), mine = arguments.blocks_a_warp;
     uint32_t block_floats = groups_of(f) * args.rows_at_once * terms_of(f) * WARP, round = mine * MATMUL_WARPS, stage = 0;
-    float totals[2] = {0.0f, 0.0f};
+    float total = 0.0f, first_total = 0.0f; /* first_total: of the weight before, of two */
     for (int part = 0; part < 2 && args.weight[part].n; part++) {
         const uint8_t *tile = args.weight[part].data + blockIdx.x * args.weight[part].tile_bytes;
+        first_total = total;
+        total = 0.0f;
         for (uint32_t base = 0; base < blocks; base += round, stage ^= 1) {
             float *terms = reinterpret_cast<float *>(shared) + stage * round * block_floats;
             for (uint32_t i = warp * mine; i < (warp + 1) * mine && base + i < blocks; i++)
@@ -126,12 +128,14 @@ template <uint32_t DTYPE> __global__ void __launch_bounds__(MATMUL_THREADS) matm
             __syncthreads(); /* the other stage is free by then: who added it up has come here since */
             if (warp < rows) {
                 uint32_t count = smaller(blocks - base, round);
-                totals[part] = add_terms<DTYPE>(args, first + warp, warp, base, count, terms, totals[part]);
+                total = add_terms<DTYPE>(args, first + warp, warp, base, count, terms, total);
             }
         }
     }
-    if (warp < rows)
-        finish_output(args, first + warp, blockIdx.x * TILE_COLUMNS + lane, totals[0], totals[1], lane);
+    if (warp < rows) {
+        float gate = args.weight[1].n ? first_total : total;
+        finish_output(args, first + warp, blockIdx.x * TILE_COLUMNS + lane, gate, total, lane);
+    }
 }
 
 /* Few rows leave shared memory for more blocks in a round. */

@@ -43,17 +43,19 @@ DEVICE void block_sums(const T *tile, const float *const *x, uint32_t start, uin
 }
 
 /* Grid: [tile][rows / 4]. Rows that do not exist repeat the last. */
-template <typename T> __global__ void __launch_bounds__(MATMUL_THREADS) matmul_floats(matmul_args args)
+template <typename T> __global__ void __launch_bounds__(MATMUL_THREADS, 2) matmul_floats(matmul_args args)
 {
     SHARED_MEMORY(shared);
     uint32_t warp = threadIdx.x / WARP, lane = threadIdx.x % WARP, k = args.weight[0].k, stage = 0;
     uint32_t first = blockIdx.y * ROWS, rows = smaller(args.rows - first, ROWS);
-    float totals[2] = {0.0f, 0.0f}, sums[ROWS];
+    float total = 0.0f, first_total = 0.0f, sums[ROWS]; /* first_total: of the weight before, of two */
     const float *x[ROWS];
     for (uint32_t r = 0; r < ROWS; r++)
         x[r] = args.in.floats + static_cast<uint64_t>(first + (r < rows ? r : rows - 1)) * args.in.stride;
     for (int part = 0; part < 2 && args.weight[part].n; part++) {
         const T *tile = reinterpret_cast<const T *>(args.weight[part].data + blockIdx.x * args.weight[part].tile_bytes);
+        first_total = total;
+        total = 0.0f;
         for (uint32_t base = 0; base < k; base += MATMUL_WARPS * K_BLOCK, stage ^= 1) {
             float *terms = reinterpret_cast<float *>(shared) + stage * MATMUL_WARPS * ROWS * WARP; /* [warp][row][lane] */
             uint32_t start = base + warp * K_BLOCK;
@@ -64,11 +66,13 @@ template <typename T> __global__ void __launch_bounds__(MATMUL_THREADS) matmul_f
             }
             __syncthreads();
             for (uint32_t i = 0; warp < rows && i < MATMUL_WARPS && base + i * K_BLOCK < k; i++)
-                totals[part] = totals[part] + terms[(i * ROWS + warp) * WARP + lane];
+                total = total + terms[(i * ROWS + warp) * WARP + lane];
         }
     }
-    if (warp < rows)
-        finish_output(args, first + warp, blockIdx.x * TILE_COLUMNS + lane, totals[0], totals[1], lane);
+    if (warp < rows) {
+        float gate = args.weight[1].n ? first_total : total;
+        finish_output(args, first + warp, blockIdx.x * TILE_COLUMNS + lane, gate, total, lane);
+    }
 }
 
 /* --- BF16 ------------------------------------------------------------------------------------------------------------- */
