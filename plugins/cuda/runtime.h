@@ -19,6 +19,7 @@ typedef struct gpu_config {
     int64_t device;  /* real: the device's number */
     int64_t threads; /* emulated: threads of the host */
     int64_t order;   /* emulated: seed of the order in which threads run; 0 is ascending */
+    int64_t fail_at; /* emulated: the launch at which the device is lost; 0 is none */
 } gpu_config;
 
 /* The implementation's part of the plugin's descriptor. */

@@ -23,6 +23,8 @@ const bp_option gpu_options[] = {{"threads", "1", "Threads of the host that run 
                                  {"order", "1",
                                   "Seed of the order in which the threads of a block take turns; 0 is ascending.", nullptr,
                                   BP_OPTION_INT, 0, offsetof(gpu_config, order), 0, 0, 1e9},
+    {"fail_at", "0", "The launch, counted from 1, at which the device is lost; 0 is none.", nullptr, BP_OPTION_INT, 0,
+     offsetof(gpu_config, fail_at), 0, 0, 1e9},
                                  {}};
 
 /* A launch that is under way. */
@@ -38,13 +40,13 @@ struct gpu_stream {
 
 struct gpu {
     gpu_stream stream;
-    uint64_t order;
+    uint64_t order, fail_at;
     std::vector<block_runner *> runners; /* of the caller, then of each worker */
     std::vector<std::thread> workers;
     std::mutex lock;
     std::condition_variable changed;
     job *current = nullptr;
-    uint64_t jobs = 0; /* so far */
+    uint64_t jobs = 0; /* launches so far */
     size_t busy = 0;   /* workers in the current one */
     bool closing = false;
     std::atomic<const char *> trouble{nullptr}; /* the first; the device is lost from then on */
@@ -95,7 +97,8 @@ void emulated_launch(gpu_stream *stream, emulated_call *call, const void *kernel
         return;
     {
         std::lock_guard<std::mutex> hold(g->lock);
-        g->jobs++;
+        if (++g->jobs == g->fail_at)
+            g->trouble = "this launch was to fail";
         g->current = j.blocks > 1 ? &j : nullptr;
     }
     if (j.blocks > 1)
@@ -129,6 +132,7 @@ bp_status gpu_open(const bp_host *, const gpu_config *config, gpu **out, bp_erro
         g = new gpu;
         g->stream.owner = g;
         g->order = static_cast<uint64_t>(config->order);
+        g->fail_at = static_cast<uint64_t>(config->fail_at);
         status = fill(g, static_cast<size_t>(config->threads));
     } catch (...) { /* of the containers and of std::thread: nothing may leave through the boundary */
         status = BP_ENOMEM;
