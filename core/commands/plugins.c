@@ -1,8 +1,11 @@
-/* plugins: every plugin file that is found, what it is or why it was refused; one plugin's options; the reference page. */
+/* plugins: every plugin file that is found, what it is or why it was refused, and the device that a backend opens; one plugin's
+ * options; the reference page. */
 #include "commands/commands.h"
 #include "commands/session.h"
 
+#include "base/arena.h"
 #include "base/error.h"
+#include "base/log.h"
 #include "host/options.h"
 
 #include <string.h>
@@ -17,11 +20,49 @@ static const cli_option options[] = {
 
 /* --- the list --------------------------------------------------------------------------------------------------------- */
 
+static bool needs_options(const plugin *p)
+{
+    for (const bp_option *o = p->options; o && o->name; o++)
+        if (o->flags & BP_OPTION_REQUIRED)
+            return true;
+    return false;
+}
+
+/* The device that a backend opens when nothing is configured. */
+static bp_status describe_device(const plugin *p, arena *memory, bp_device_info *info, bp_error *error)
+{
+    bp_device *device = NULL;
+    void *filled = memory ? arena_alloc(memory, p->config_size + 1) : NULL;
+    if (!filled)
+        return error_set(error, BP_ENOMEM, "out of memory for the options of %s", p->name);
+    options_target target = {.options = p->options, .config = filled, .memory = memory, .directory = "/"};
+    bp_status status = options_defaults(&target, error);
+    if (status == BP_OK)
+        status = p->backend.open(log_host(), filled, &device, error);
+    if (status != BP_OK)
+        return status;
+    status = p->backend.info(device, info, error);
+    p->backend.close(device);
+    return status;
+}
+
+static bool print_device(const plugin *p, buffer *out)
+{
+    bp_device_info info = {.size = sizeof info};
+    bp_error error = {0};
+    arena *memory = arena_new();
+    bp_status status = describe_device(p, memory, &info, &error);
+    arena_free(memory);
+    return buffer_format(out, "           %s %.508s\n", status == BP_OK ? "device" : "no device:",
+                         status == BP_OK ? info.name : error.message);
+}
+
 static bool print_plugin(const plugin *p, buffer *out)
 {
     bool good = buffer_format(out, "%-10s %-9s %s\n", p->name, plugins_kind_name(p->kind), p->version) &&
                 buffer_format(out, "           %s\n", p->path) &&
-                (!*p->summary || buffer_format(out, "           %s\n", p->summary));
+                (!*p->summary || buffer_format(out, "           %s\n", p->summary)) &&
+                (p->kind != BP_PLUGIN_BACKEND || needs_options(p) || print_device(p, out));
     return good && options_print_help(p->options, "             ", out);
 }
 

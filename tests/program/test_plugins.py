@@ -34,6 +34,12 @@ def test_the_builds_own_plugins_are_listed():
     assert "refused" not in said
 
 
+def test_a_backend_is_listed_with_its_device():
+    lines = [line.strip() for line in backplane("plugins", "--path", PLUGIN_FILES).expect(0).out.splitlines()]
+    assert any(line.startswith("device cpu (") for line in lines)
+    assert any(line.startswith("no device: ") for line in lines)  # fails_open
+
+
 def test_broken_plugins_are_refused_by_name_and_the_rest_is_listed():
     lines = backplane("plugins", "--path", PLUGIN_FILES).expect(0).out.splitlines()
     for name, reason in REFUSALS.items():
