@@ -1,5 +1,5 @@
-/* A step's input is checked once more before anything of it is an index: the core has done so, a mistake in it must not reach
- * memory that is not the model's. */
+/* A step's input is checked once more before anything of it is an index: the core has done so, a mistake in it must not
+ * reach memory that is not the model's. */
 #ifndef PLUGINS_BATCH_CHECK_H
 #define PLUGINS_BATCH_CHECK_H
 

@@ -1,8 +1,9 @@
 /* From a program to a model: tables of our own, memory for all of it, and packed weights.
  *
- * The program is checked first (plugins/common), so its numbers and shapes are trusted here; sizes are not, and go through
- * size_add and size_multiply. Uses of weights and values come from the ops that read them: a weight is packed if a product or
- * EMBED reads it, a vector of floats if the rest does; a value is stored as floats, BF16, blocks, or several of them. */
+ * The program is checked first (plugins/common), so its numbers and shapes are trusted here; sizes are not, and go
+ * through size_add and size_multiply. Uses of weights and values come from the ops that read them: a weight is packed if
+ * a product or EMBED reads it, a vector of floats if the rest does; a value is stored as floats, BF16, blocks, or
+ * several of them. */
 #include "model.h"
 
 #include <stdlib.h>
@@ -90,7 +91,8 @@ static void note_uses(bp_model *model, const step *s)
     }
 }
 
-/* A warp quantises 32 columns: a value that is written head by head is quantised afterwards if its heads are not whole blocks. */
+/* A warp quantises 32 columns: a value that is written head by head is quantised afterwards if its heads are not whole
+ * blocks. */
 static void note_stored_later(bp_model *model, const step *s)
 {
     if (s->op.kind != BP_OP_QKV && s->op.kind != BP_OP_ATTENTION)

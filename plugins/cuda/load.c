@@ -1,8 +1,8 @@
-/* Loading weights: rows go to the device through staging memory as they are in the file and are packed there, a few at a time;
- * vectors are widened to floats on the way.
+/* Loading weights: rows go to the device through staging memory as they are in the file and are packed there, a few at a
+ * time; vectors are widened to floats on the way.
  *
- * Two stages take turns, so that the next rows are copied from the file while the device packs the last ones; a stage is used
- * again only after what it held has been packed. */
+ * Two stages take turns, so that the next rows are copied from the file while the device packs the last ones; a stage is
+ * used again only after what it held has been packed. */
 #include "cpu/kernels/half.h"
 
 #include "model.h"

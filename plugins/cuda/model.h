@@ -1,8 +1,9 @@
 /* A compiled model: packed weights, cache pages, and the list of ops, whose values have their places in one workspace.
  *
  * A step is launched op after op on one stream, so each op finds its inputs ready and nothing waits on the host but
- * model_wait. A value is kept as floats, BF16, quantised blocks, or several of them, as its readers need; the kernel that writes it
- * also narrows and quantises it, unless its heads are not whole blocks of 32, when a kernel of its own does (`stored_later`). */
+ * model_wait. A value is kept as floats, BF16, quantised blocks, or several of them, as its readers need; the kernel
+ * that writes it also narrows and quantises it, unless its heads are not whole blocks of 32, when a kernel of its own
+ * does (`stored_later`). */
 #ifndef CUDA_MODEL_H
 #define CUDA_MODEL_H
 
@@ -94,8 +95,8 @@ bp_status model_compile(bp_device *device, const bp_program *program, const bp_l
 void model_release(bp_model *model);
 bp_status model_memory(bp_model *model, bp_model_memory *out, bp_error *error);
 
-/* plan.c: gives values and the scratch their places in a workspace that is not there yet (offsets from NULL); its bytes, SIZE_MAX
- * where it does not fit. place_values adds where it is. */
+/* plan.c: gives values and the scratch their places in a workspace that is not there yet (offsets from NULL); its bytes,
+ * SIZE_MAX where it does not fit. place_values adds where it is. */
 size_t plan_workspace(bp_model *model);
 void place_values(bp_model *model);
 

@@ -1,5 +1,5 @@
-/* What this backend asks of a device: memory, copies, and waiting. Two implementations, of which one is linked: real/runtime.c on
- * the CUDA runtime, and emulated/runtime.cpp on the host's own memory and threads.
+/* What this backend asks of a device: memory, copies, and waiting. Two implementations, of which one is linked:
+ * real/runtime.c on the CUDA runtime, and emulated/runtime.cpp on the host's own memory and threads.
  *
  * 1. Everything is in one order: copies and launches of a gpu happen one after the other, and are done when gpu_wait returns.
  * 2. A device that fails once is lost: gpu_wait and everything after it say so until the gpu is closed.

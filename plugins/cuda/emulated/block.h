@@ -1,7 +1,7 @@
 /* block: the threads of one block, run to their end in turns on one thread of the host.
  *
- * Threads are begun on a fiber that they share for as long as none of them waits; one that waits keeps the fiber, and the next
- * begins on another. So a kernel without barriers runs as a loop. */
+ * Threads are begun on a fiber that they share for as long as none of them waits; one that waits keeps the fiber, and
+ * the next begins on another. So a kernel without barriers runs as a loop. */
 #ifndef EMULATED_BLOCK_H
 #define EMULATED_BLOCK_H
 

@@ -1,5 +1,5 @@
-/* The switch saves what a called function must keep (System V's ABI on x86-64) on the stack it leaves; elsewhere ucontext does.
- * AddressSanitizer is told of each. */
+/* The switch saves what a called function must keep (System V's ABI on x86-64) on the stack it leaves; elsewhere
+ * ucontext does. AddressSanitizer is told of each. */
 #include "fiber.h"
 
 #include <cstdint>

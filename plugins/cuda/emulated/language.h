@@ -1,9 +1,10 @@
 /* The language of the kernels where the host's own compiler compiles them: what of CUDA they use, by its definition.
  *
- * A block's threads take turns on one thread of the host. Each runs until it waits for others (at a barrier, or at an exchange
- * within its warp), and whose turn it is may be drawn at random, so that a barrier which is missing shows as a wrong result: no
- * thread may count on what another has or has not done between two barriers. Shared memory and fresh device memory hold NaN.
- * A wait that nobody ends (threads at different barriers, an exchange with lanes that have left) is an error of the launch. */
+ * A block's threads take turns on one thread of the host. Each runs until it waits for others (at a barrier, or at an
+ * exchange within its warp), and whose turn it is may be drawn at random, so that a barrier which is missing shows as a
+ * wrong result: no thread may count on what another has or has not done between two barriers. Shared memory and fresh
+ * device memory hold NaN. A wait that nobody ends (threads at different barriers, an exchange with lanes that have left)
+ * is an error of the launch. */
 #ifndef CUDA_LANGUAGE_H
 #define CUDA_LANGUAGE_H
 

@@ -1,7 +1,8 @@
-/* runtime.h on the host: memory is the host's, copies happen at once, a launch runs its blocks on a few threads before it returns.
+/* runtime.h on the host: memory is the host's, copies happen at once, a launch runs its blocks on a few threads before
+ * it returns.
  *
- * For tests. The kernels are those of plugins/cuda, compiled by the host's compiler with language.h, so that everything but speed
- * can be seen without a device. */
+ * For tests. The kernels are those of plugins/cuda, compiled by the host's compiler with language.h, so that everything
+ * but speed can be seen without a device. */
 #include "../runtime.h"
 
 #include "block.h"

@@ -1,4 +1,5 @@
-/* ATTENTION: a block of threads for each head of a token, chunk after chunk of 256 positions, in the order of docs/numerics.md.
+/* ATTENTION: a block of threads for each head of a token, chunk after chunk of 256 positions, in the order of
+ * docs/numerics.md.
  *
  * Shared memory: the query, the chunk's weights p, the result so far, and what the warps tell each other. */
 #include "cache.h"

@@ -1,8 +1,9 @@
-/* The block formats on the device: what a packed block of quantised weights holds, and how a lane reads its own output's.
+/* The block formats on the device: what a packed block of quantised weights holds, and how a lane reads its own
+ * output's.
  *
- * In a tile, 32 elements of 32 outputs are `bits` words an output, as pieces of 4, 2 or 1 words that lie side by side for the 32
- * lanes: of 8 bits 4 + 4 words, of 6 bits 4 + 2, of 5 bits 4 + 1, of 4 bits 4, of 3 bits 2 + 1, of 2 bits 2. Byte b of a word is
- * about element 4t + b of quad t, t < 8:
+ * In a tile, 32 elements of 32 outputs are `bits` words an output, as pieces of 4, 2 or 1 words that lie side by side
+ * for the 32 lanes: of 8 bits 4 + 4 words, of 6 bits 4 + 2, of 5 bits 4 + 1, of 4 bits 4, of 3 bits 2 + 1, of 2 bits 2.
+ * Byte b of a word is about element 4t + b of quad t, t < 8:
  *   8 bits      word t is quad t
  *   4, 5, 6     word j < 4: quad j in the low nibbles, quad j + 4 in the high ones
  *     5         word 4: bit 4 of quad t is bit t

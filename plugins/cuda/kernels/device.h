@@ -1,8 +1,8 @@
-/* What all kernels share: the contract's elementary functions on the device, 16-bit floats, sums over a warp in the contract's
- * order, and putting results where their readers want them.
+/* What all kernels share: the contract's elementary functions on the device, 16-bit floats, sums over a warp in the
+ * contract's order, and putting results where their readers want them.
  *
- * A warp works on 32 neighbouring columns of a row, a lane each, so that a block of quantised activations is a warp's. Functions
- * whose name begins with warp_ are called by all 32 lanes together. */
+ * A warp works on 32 neighbouring columns of a row, a lane each, so that a block of quantised activations is a warp's.
+ * Functions whose name begins with warp_ are called by all 32 lanes together. */
 #ifndef CUDA_DEVICE_H
 #define CUDA_DEVICE_H
 

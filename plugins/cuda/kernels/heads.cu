@@ -1,5 +1,5 @@
-/* The second half of QKV: q, k and v of a token become heads. A warp a head: bias, norm, rotation, and then to the op's result or
- * to the cache. */
+/* The second half of QKV: q, k and v of a token become heads. A warp a head: bias, norm, rotation, and then to the op's
+ * result or to the cache. */
 #include "cache.h"
 
 enum { WARPS = 4 };

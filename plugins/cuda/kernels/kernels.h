@@ -1,15 +1,15 @@
-/* What the kernels offer to the host's side: a launch function each, with plain arguments. Nothing here allocates or fails: what
- * goes wrong on the device is told by gpu_wait.
+/* What the kernels offer to the host's side: a launch function each, with plain arguments. Nothing here allocates or
+ * fails: what goes wrong on the device is told by gpu_wait.
  *
- * Packed weights. N rows are grouped in tiles of 32 outputs, a lane of a warp each, padded with zero rows; a tile is contiguous
- * and aligned to 256 bytes:
+ * Packed weights. N rows are grouped in tiles of 32 outputs, a lane of a warp each, padded with zero rows; a tile is
+ * contiguous and aligned to 256 bytes:
  *   F32, F16     [K / P][32][P] elements, 16 bytes a piece, K rounded up to whole pieces
  *   BF16         the same
  *   the others   as blocks.h says
  *
- * Cache pages are [cache][page]{K [kv_head], V [kv_head]}. Of one kv head, K is [page_tokens/16][head_dim / P][16][P], so that
- * neighbouring positions are read together, 16 bytes each; V is [page_tokens][head_dim]. In Q8_0 both are signed bytes (P is
- * 16), and are followed by [head_dim/32][page_tokens] f16 scales. */
+ * Cache pages are [cache][page]{K [kv_head], V [kv_head]}. Of one kv head, K is [page_tokens/16][head_dim / P][16][P],
+ * so that neighbouring positions are read together, 16 bytes each; V is [page_tokens][head_dim]. In Q8_0 both are signed
+ * bytes (P is 16), and are followed by [head_dim/32][page_tokens] f16 scales. */
 #ifndef CUDA_KERNELS_H
 #define CUDA_KERNELS_H
 
@@ -63,8 +63,8 @@ typedef struct batch_place {
     const int32_t *row;                       /* [rows] */
 } batch_place;
 
-/* pack.cu: rows [row, row + rows) of a weight, `row_bytes` apart in the file's form, into their tiles; row is a multiple of 32.
- * Tiles are zeroed beforehand. */
+/* pack.cu: rows [row, row + rows) of a weight, `row_bytes` apart in the file's form, into their tiles; row is a multiple
+ * of 32. Tiles are zeroed beforehand. */
 typedef struct pack_args {
     const uint8_t *source;
     uint8_t *packed;
@@ -112,7 +112,8 @@ typedef struct norm_args {
 } norm_args;
 void launch_norm(gpu_stream *stream, const norm_args *args);
 
-/* matmul*.cu: out = the product with weight[0], then as the op says. Parts that an op has not are NULL, 0 or, as scale, 1. */
+/* matmul*.cu: out = the product with weight[0], then as the op says. Parts that an op has not are NULL, 0 or, as scale,
+ * 1. */
 typedef struct matmul_args {
     packed weight[2];                      /* the second of GATED_MLP where both are of one type, else its n is 0 */
     matrix in, out;                        /* out.floats may lie inside a wider row */
@@ -123,7 +124,8 @@ typedef struct matmul_args {
 } matmul_args;
 void launch_matmul(gpu_stream *stream, const matmul_args *args);
 
-/* heads.cu: the floats of q, k and v in one row each become heads: bias, norm, rotation; q goes to `out`, k and v to the cache. */
+/* heads.cu: the floats of q, k and v in one row each become heads: bias, norm, rotation; q goes to `out`, k and v to the
+ * cache. */
 typedef struct heads_args {
     const float *in;        /* [token][stride]: q, k, v */
     const float *bias[3];   /* of q, k, v, or NULL */

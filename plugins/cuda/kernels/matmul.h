@@ -1,9 +1,10 @@
 /* Matrix products: what they share.
  *
- * A block of threads computes a tile of 32 outputs, a lane each, for a few rows. K is walked in rounds. In a round each warp
- * computes terms of blocks of K of its own, for all rows, into shared memory (a term is what the contract adds at once: of a
- * quantised weight an exact integer and its factors, of F32 and F16 the sum of 256 products). Then warp r adds the terms of row
- * r onto its total, in ascending order of K. So work is split over K, and the order of the sum is not. */
+ * A block of threads computes a tile of 32 outputs, a lane each, for a few rows. K is walked in rounds. In a round each
+ * warp computes terms of blocks of K of its own, for all rows, into shared memory (a term is what the contract adds at
+ * once: of a quantised weight an exact integer and its factors, of F32 and F16 the sum of 256 products). Then warp r
+ * adds the terms of row r onto its total, in ascending order of K. So work is split over K, and the order of the sum is
+ * not. */
 #ifndef CUDA_MATMUL_H
 #define CUDA_MATMUL_H
 

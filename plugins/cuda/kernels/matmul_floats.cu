@@ -1,5 +1,5 @@
-/* Products with floating-point weights, in the order of docs/numerics.md: F32 and F16 in chains of 256 products whose sums are
- * added in ascending order, BF16 in one chain of pairs. */
+/* Products with floating-point weights, in the order of docs/numerics.md: F32 and F16 in chains of 256 products whose
+ * sums are added in ascending order, BF16 in one chain of pairs. */
 #include "matmul.h"
 
 enum { ROWS = 4 /* a lane's chains at once */ };
@@ -82,8 +82,8 @@ DEVICE float normal_or_zero(uint32_t h)
     return bfloat_to_float(static_cast<uint16_t>((h & 0x7f80u) != 0 ? h : h & 0x8000u));
 }
 
-/* fma(a, b, c) of numbers of which none is denormal, and whose result becomes a zero where it would round to less than 2^-126
- * if exponents had no bound. Near that the product and the sum are exact in double. */
+/* fma(a, b, c) of numbers of which none is denormal, and whose result becomes a zero where it would round to less than
+ * 2^-126 if exponents had no bound. Near that the product and the sum are exact in double. */
 DEVICE float normal_step(float a, float b, float c)
 {
     float result = fused(a, b, c);

@@ -5,8 +5,8 @@
 
 #include <cstdint>
 
-/* What a block of the file looks like: its bytes, where its d lies (m, if there is one, is next to it), where its nibbles or low
- * bits, and where its higher bits. */
+/* What a block of the file looks like: its bytes, where its d lies (m, if there is one, is next to it), where its
+ * nibbles or low bits, and where its higher bits. */
 struct file_block {
     uint32_t bytes, half_at, low_at, high_at;
 };

@@ -1,5 +1,5 @@
-/* runtime.h on the CUDA runtime. The runtime is linked statically and looks for the driver when it is first asked, so the plugin
- * loads where there is neither. */
+/* runtime.h on the CUDA runtime. The runtime is linked statically and looks for the driver when it is first asked, so
+ * the plugin loads where there is neither. */
 #include "../runtime.h"
 
 #include <cuda_runtime_api.h>
