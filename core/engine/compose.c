@@ -1,19 +1,30 @@
 /* What a step is made of: entries of the sequences that run, within the limits of a step. */
 #include "engine/scheduler_parts.h"
 
+#include <stdlib.h>
 #include <string.h>
 
-static void put_entry(plan *out, sequence *q, uint32_t count)
+static plan_entry entry_of(sequence *q, uint32_t count)
 {
     bool row = count == sequence_remaining(q);
     uint32_t first = sequence_first_row(q), end = q->computed + count, before = first > q->computed ? first : q->computed;
     uint32_t rows = end > before ? end - before : 0;
-    out->entries[out->count++] = (plan_entry){.sequence = q, .start = q->computed, .count = count, .row = row, .token = -1,
-                                              .scores = rows - row,
-                                              .copy_from = q->copy_from,
-                                              .copy_to = q->copy_from < 0 ? -1 : q->pages[q->registered]};
+    return (plan_entry){.sequence = q, .start = q->computed, .count = count, .row = row, .token = -1, .scores = rows - row,
+                        .copy_from = q->copy_from, .copy_to = q->copy_from < 0 ? -1 : q->pages[q->registered]};
+}
+
+static void put_entry(plan *out, sequence *q, uint32_t count)
+{
+    plan_entry *e = &out->entries[out->count++];
+    *e = entry_of(q, count);
     out->token_count += count;
-    out->row_count += rows;
+    out->row_count += e->scores + e->row;
+}
+
+static void take_entry_back(plan *out, const plan_entry *e)
+{
+    out->token_count -= e->count;
+    out->row_count -= e->scores + e->row;
 }
 
 /* Whether an entry of the plan completes the page that `q` needs next, which `q` then finds in the next plan. */
@@ -46,19 +57,65 @@ static uint32_t fitting(const scheduler *s, const plan *p, const sequence *q, ui
     return left < most ? left : most;
 }
 
-static void put_prompts(scheduler *s, plan *out)
+/* How many tokens the step may have once prompts are in it. */
+static uint32_t tokens_with_prompts(const scheduler *s, const plan *p)
 {
     uint32_t most = s->limits.max_tokens;
-    for (uint32_t i = 0; i < out->count && s->limits.mixed_tokens; i++) {
-        const sequence *q = out->entries[i].sequence;
-        if (q->token_count > q->prompt_count && s->limits.mixed_tokens < most - out->token_count)
-            most = out->token_count + s->limits.mixed_tokens;
+    for (uint32_t i = 0; i < p->count && s->limits.mixed_tokens; i++) {
+        const sequence *q = p->entries[i].sequence;
+        if (q->token_count > q->prompt_count && s->limits.mixed_tokens < most - p->token_count)
+            return p->token_count + s->limits.mixed_tokens;
     }
-    for (uint32_t i = 0; i < s->running_count && out->token_count < most; i++) {
+    return most;
+}
+
+static void put_whole_prompts(scheduler *s, plan *out)
+{
+    for (uint32_t i = 0; i < s->running_count && out->token_count < s->limits.max_tokens; i++) {
         sequence *q = s->running[i];
-        uint32_t remaining = sequence_remaining(q), count = fitting(s, out, q, most - out->token_count);
-        if (s->limits.whole_prompts ? count == remaining : remaining > 1 && count && !next_page_is_coming(s, out, q))
-            put_entry(out, q, count);
+        if (fitting(s, out, q, s->limits.max_tokens - out->token_count) == sequence_remaining(q))
+            put_entry(out, q, sequence_remaining(q));
+    }
+}
+
+static int shortest_first(const void *left, const void *right)
+{
+    const sequence *a = *(sequence *const *)left, *b = *(sequence *const *)right;
+    if (a->priority != b->priority)
+        return a->priority > b->priority ? -1 : 1;
+    uint32_t first = sequence_remaining(a), second = sequence_remaining(b);
+    if (first != second)
+        return first < second ? -1 : 1;
+    return sequence_before(a, b) ? -1 : 1;
+}
+
+/* C3; what the others leave is the most urgent one's again. */
+static void put_prompts(scheduler *s, plan *out)
+{
+    uint32_t most = tokens_with_prompts(s, out), count = 0, place = out->count;
+    for (uint32_t i = 0; i < s->running_count; i++)
+        if (sequence_remaining(s->running[i]) > 1)
+            s->prompts[count++] = s->running[i];
+    uint32_t first = 0, half = 0;
+    for (; first < count && half == 0; first++) {
+        sequence *q = s->prompts[first];
+        half = fitting(s, out, q, most - out->token_count - (most - out->token_count) / 2);
+        half = half && next_page_is_coming(s, out, q) ? 0 : half;
+        if (half)
+            put_entry(out, q, half);
+    }
+    qsort(s->prompts + first, count - first, sizeof *s->prompts, shortest_first);
+    for (uint32_t i = first; i < count && out->token_count < most; i++) {
+        uint32_t fits = fitting(s, out, s->prompts[i], most - out->token_count);
+        if (fits && !next_page_is_coming(s, out, s->prompts[i]))
+            put_entry(out, s->prompts[i], fits);
+    }
+    if (half && out->token_count < most) {
+        plan_entry *e = &out->entries[place];
+        take_entry_back(out, e);
+        *e = entry_of(e->sequence, fitting(s, out, e->sequence, most - out->token_count));
+        out->token_count += e->count;
+        out->row_count += e->scores + e->row;
     }
 }
 
@@ -94,7 +151,7 @@ void scheduler_compose(scheduler *s, plan *out)
     for (uint32_t i = 0; i < s->running_count && !s->limits.whole_prompts; i++)
         if (sequence_remaining(s->running[i]) == 1)
             put_entry(out, s->running[i], 1);
-    put_prompts(s, out);
+    (s->limits.whole_prompts ? put_whole_prompts : put_prompts)(s, out);
     if (s->limits.max_drafts)
         put_guesses(s, out);
 }

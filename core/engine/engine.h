@@ -55,7 +55,7 @@ typedef struct engine_model {
     unsigned mapping_flags;
 } engine_model;
 
-enum { ENGINE_MAX_BATCH = 32, ENGINE_STEP_TOKENS = 512, ENGINE_MIXED_STEP_TOKENS = 64, ENGINE_PAGE_TOKENS = 32, ENGINE_KV_CONTEXTS = 4 };
+enum { ENGINE_MAX_BATCH = 32, ENGINE_STEP_TOKENS = 512, ENGINE_MIXED_STEP_TOKENS = 128, ENGINE_PAGE_TOKENS = 32, ENGINE_KV_CONTEXTS = 4 };
 /* A step has at least as many rows, however few sequences: a prompt that is scored moves by as many. */
 enum { ENGINE_SCORE_ROWS = 32 };
 

@@ -22,8 +22,9 @@ bp_status scheduler_new(const scheduler_limits *limits, scheduler **out, bp_erro
         status = prefix_new(s->pages, limits->page_tokens, &s->prefix, error);
     s->running = calloc(s->limits.max_sequences, sizeof(sequence *));
     s->entries = calloc(s->limits.max_sequences, sizeof *s->entries);
+    s->prompts = calloc(s->limits.max_sequences, sizeof *s->prompts);
     s->given_up = calloc(limits->page_count, sizeof *s->given_up);
-    if (status == BP_OK && (!s->running || !s->entries || !s->given_up))
+    if (status == BP_OK && (!s->running || !s->entries || !s->prompts || !s->given_up))
         status = error_set(error, BP_ENOMEM, "no memory for a scheduler of %u sequences", s->limits.max_sequences);
     if (status != BP_OK) {
         scheduler_free(s);
@@ -43,6 +44,7 @@ void scheduler_free(scheduler *s)
     free(s->given_up);
     free(s->running);
     free(s->entries);
+    free(s->prompts);
     free(s);
 }
 
@@ -358,13 +360,13 @@ static uint64_t pending_tokens(const scheduler *s)
     return sum;
 }
 
-/* Who is next, as long as there are pages and places and the step has tokens left. A preempted sequence comes behind the one
+/* Who is next, as long as there are pages and places; whole prompts only until they fill a step. A preempted sequence comes behind the one
  * that it made room for, so that one stays the next. */
 static void admit_waiting(scheduler *s, uint64_t now)
 {
     while (s->queue.first) {
         bool lower = s->running_count > 0 && s->running[s->running_count - 1]->priority < s->queue.first->priority;
-        bool full = s->running_count == s->limits.max_sequences || pending_tokens(s) >= s->limits.max_tokens;
+        bool full = s->running_count == s->limits.max_sequences || (s->limits.whole_prompts && pending_tokens(s) >= s->limits.max_tokens);
         if (full && !lower)
             return;
         sequence *q = queue_next(&s->queue);

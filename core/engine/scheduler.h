@@ -31,8 +31,10 @@
  *       token to go is in every plan, however long other prompts are, and the most urgent prompt moves in each, or its next
  *       page is computed in it.
  *   C3  A plan stays within max_tokens, max_sequences and max_rows. Where somebody is in the middle of an answer, prompts
- *       get at most mixed_tokens of it, so that the next token is not long in coming. With whole_prompts a prompt
- *       is in a plan whole or not at all, and the most urgent one is, since max_tokens is enough for any.
+ *       get at most mixed_tokens of it, so that the next token is not long in coming. Half of what prompts get is the most
+ *       urgent one's, as much as it needs; the rest goes to the others of the highest priority, the shortest first, so that
+ *       short prompts do not wait for long ones. With whole_prompts a prompt is in a plan whole or not at all, and the most
+ *       urgent one is, since max_tokens is enough for any.
  *   C4  Admission takes pages for all tokens known by then and leaves one page, free or idle, for each sequence that runs.
  *   C5  Who needs a page and finds none preempts the least urgent sequence that runs, which may be itself. Admission
  *       preempts strictly lower priorities only, and only if that makes enough room. So the most urgent sequence is never

@@ -18,6 +18,7 @@ struct scheduler {
     queue queue;
     uint32_t reserved;
     plan_entry *entries; /* [max_sequences] */
+    sequence **prompts;  /* [max_sequences], of a plan that is being written */
 };
 
 /* Pages that can be taken: free ones, and those that only the cache holds. */

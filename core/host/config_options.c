@@ -48,7 +48,7 @@ const bp_option config_model_options[] = {
      .help = "The most sequences that run together."},
     {.name = "max_step_tokens", .type = BP_OPTION_INT, .fallback = "512", .min = 1, .max = 65536, MODEL(max_step_tokens),
      .help = "The most tokens of one step; longer prompts are read in pieces."},
-    {.name = "mixed_step_tokens", .type = BP_OPTION_INT, .fallback = "64", .min = 1, .max = 65536, MODEL(mixed_step_tokens),
+    {.name = "mixed_step_tokens", .type = BP_OPTION_INT, .fallback = "128", .min = 1, .max = 65536, MODEL(mixed_step_tokens),
      .help = "The most tokens of prompts in a step that also continues answers: fewer keep answers flowing, more read faster."},
     {.name = "drafts", .type = BP_OPTION_INT, .fallback = "8", .min = 0, .max = 64, MODEL(drafts),
      .help = "The most tokens of an answer that a step guesses ahead where it repeats earlier text; the answer stays the same, and 0 is off."},

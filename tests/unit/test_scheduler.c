@@ -22,7 +22,7 @@ typedef struct happened {
     uint64_t steps, chunks, mixed, full_steps, admitted, waited_for_pages, waited_for_places, preempted, preempted_by_priority,
         preempted_in_prefill, recomputed, expired_waiting, expired_running, cancelled_waiting, cancelled_running, removed, failed,
         again, ended_early, ended_full, refused_queue, hits, hits_in_prefill, hits_of_preempted, copies, twins, merged, evicted,
-        shared, alike_under_other_salt, drafted, accepted, all_accepted, none_accepted, drafts_shared, ended_in_draft, held_back, overtaken,
+        shared, alike_under_other_salt, drafted, accepted, all_accepted, none_accepted, drafts_shared, ended_in_draft, held_back, overtaken, shorter_went_first,
         scored, scored_cut, scored_after_preemption, scored_hits, rows_short;
 } happened;
 
@@ -203,6 +203,29 @@ static uint32_t rows_of_step(const trace *t)
     return t->limits.max_rows > least ? t->limits.max_rows : least;
 }
 
+static uint32_t planned_tokens(const plan *p, const sequence *q)
+{
+    for (uint32_t i = 0; i < p->count; i++)
+        if (p->entries[i].sequence == q)
+            return p->entries[i].count - p->entries[i].drafts;
+    return 0;
+}
+
+/* C3: behind the most urgent one, nobody who is longer or of lower priority gets anything where a prompt is cut. */
+static void check_shortest(trace *t, const plan *p, const sequence *first, const sequence *const *cut, uint32_t cuts)
+{
+    for (uint32_t i = 0; i < p->count; i++) {
+        const sequence *q = p->entries[i].sequence;
+        for (uint32_t k = 0; k < cuts && q != first && sequence_remaining(q) > 1; k++) {
+            if (cut[k] == first || cut[k] == q)
+                continue;
+            assert_true(q->priority > cut[k]->priority ||
+                        (q->priority == cut[k]->priority && sequence_remaining(q) <= sequence_remaining(cut[k])));
+            t->seen->shorter_went_first += cut[k]->number < q->number;
+        }
+    }
+}
+
 /* C2, C3, and that each entry goes on where its sequence is. */
 static void check_entries(trace *t, const plan *p)
 {
@@ -254,26 +277,30 @@ static void check_entries(trace *t, const plan *p)
     assert_true(tokens <= t->limits.max_tokens);
     t->seen->mixed += decodes && prompts;
     t->seen->full_steps += tokens == t->limits.max_tokens;
-    /* Every sequence with one token to go is there, and prompts fill the rest, the most urgent first. */
+    /* Every sequence with one token to go is there, and prompts fill the rest. */
     bool gap = false;
+    const sequence *cut[MAX_REQUESTS], *first = NULL; /* prompts that got less than they could use; and the most urgent of all */
+    uint32_t cuts = 0;
     for (uint32_t i = 0; i < counts.running; i++) {
         const sequence *q = scheduler_running(t->scheduler, i);
-        uint32_t planned = 0;
-        for (uint32_t j = 0; j < p->count; j++)
-            if (p->entries[j].sequence == q)
-                planned = p->entries[j].count - p->entries[j].drafts;
+        uint32_t planned = planned_tokens(p, q);
         single -= sequence_remaining(q) == 1;
-        if (sequence_remaining(q) == 1)
-            assert_int_equal(planned, 1);
-        else if (planned == 0 && page_is_coming(t, p, q))
-            t->seen->twins++;
-        else
-            assert_true(!gap || planned == 0);
+        bool twin = planned == 0 && page_is_coming(t, p, q);
         bool rows_short = rows == rows_of_step(t) && planned < sequence_remaining(q) &&
                           q->computed + planned >= sequence_first_row(q);
         t->seen->rows_short += rows_short;
-        gap = gap || (planned < sequence_remaining(q) && !rows_short && (planned || !page_is_coming(t, p, q)));
+        t->seen->twins += twin;
+        if (sequence_remaining(q) == 1)
+            assert_int_equal(planned, 1);
+        else if (!first && !twin && (planned || !rows_short)) {
+            first = q;
+            assert_true(planned == sequence_remaining(q) || 2 * planned >= of_prompts || rows_short);
+        }
+        if (planned < sequence_remaining(q) && !rows_short && !twin)
+            cut[cuts++] = q;
+        gap = cuts > 0;
     }
+    check_shortest(t, p, first, cut, cuts);
     assert_int_equal(single, 0);
     assert_true(!gap || tokens == t->limits.max_tokens || (mixed && of_prompts == t->limits.mixed_tokens));
     assert_true(p->count > 0 || scheduler_idle(t->scheduler));
@@ -559,7 +586,7 @@ static void traces_keep_every_promise(void **state)
     SHOW(failed); SHOW(again); SHOW(ended_early); SHOW(ended_full); SHOW(refused_queue);
     SHOW(hits); SHOW(hits_in_prefill); SHOW(hits_of_preempted); SHOW(copies); SHOW(twins); SHOW(merged); SHOW(evicted);
     SHOW(shared); SHOW(alike_under_other_salt); SHOW(drafted); SHOW(accepted); SHOW(all_accepted); SHOW(none_accepted);
-    SHOW(drafts_shared); SHOW(ended_in_draft); SHOW(held_back); SHOW(overtaken);
+    SHOW(drafts_shared); SHOW(ended_in_draft); SHOW(held_back); SHOW(overtaken); SHOW(shorter_went_first);
     SHOW(scored); SHOW(scored_cut); SHOW(scored_after_preemption); SHOW(scored_hits); SHOW(rows_short);
 #undef SHOW
 }
