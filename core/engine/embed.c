@@ -2,6 +2,7 @@
 
 #include "base/error.h"
 #include "engine/prompt.h"
+#include "engine/rank.h"
 
 #include <math.h>
 #include <string.h>
@@ -10,11 +11,14 @@ enum { NORM_LANES = 32 };
 
 bp_status embed_check(const loaded *l, const bp_request *request, bp_error *error)
 {
+    static const char *const gives[] = {"answers", "vectors of texts", "scores of pairs of texts"};
     const char *name = l->config->name;
-    if (request->task == BP_TASK_EMBED && !l->embedder)
-        return error_set(error, BP_EUNSUPPORTED, "model \"%s\" gives answers and no vectors", name);
-    if (request->task == BP_TASK_GENERATE && l->embedder)
-        return error_set(error, BP_EUNSUPPORTED, "model \"%s\" gives vectors of texts and no answers", name);
+    if (request->task != l->task)
+        return error_set(error, BP_EUNSUPPORTED, "model \"%s\" gives %s and no %s", name, gives[l->task], gives[request->task]);
+    if (l->task == BP_TASK_RANK)
+        return request->input == BP_INPUT_MESSAGES && request->messages && request->message_count == 2
+                   ? BP_OK
+                   : error_set(error, BP_EINVAL, "model \"%s\" reads a text and another one: two messages", name);
     if (l->embedder && request->dimensions > l->output_width)
         return error_set(error, BP_EINVAL, "dimensions is %u and the vectors of model \"%s\" have %u", request->dimensions, name,
                          l->output_width);
@@ -76,6 +80,8 @@ void embed_give(bp_stream *r, const float *vector, uint64_t now)
     memcpy(r->vector, vector, r->vector_width * sizeof *vector);
     if (r->cut_unit_vector)
         normalise(r->vector, r->vector_width);
+    if (r->sigmoid)
+        r->vector[0] = rank_sigmoid(r->vector[0]);
     stream_slot *slot = stream_stage(&r->events); /* the second of a ring of two */
     slot->kind = BP_EVENT_EMBEDDING;
     slot->vector = r->vector;

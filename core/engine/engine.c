@@ -5,6 +5,7 @@
 #include "engine/embed.h"
 #include "engine/models.h"
 #include "engine/prompt.h"
+#include "engine/rank.h"
 #include "engine/request.h"
 
 #include <stdlib.h>
@@ -152,12 +153,21 @@ static void defaults(bp_engine *engine, const char *model, bp_request *out)
 }
 
 /* With a place in the queue, and a hold on the model that the stream takes over. */
+static bp_status encode(const loaded *l, const bp_request *request, token_list *out, uint32_t *second_at, bp_error *error)
+{
+    switch (request->task) {
+    case BP_TASK_EMBED: return embed_encode(l, request, out, error);
+    case BP_TASK_RANK: return rank_encode(l, request, out, second_at, error);
+    default: return prompt_encode(l, request, out, error);
+    }
+}
+
 static bp_status submit_reserved(model_entry *m, const bp_request *request, uint64_t now, bp_stream **out, bp_error *error)
 {
     token_list prompt = {0};
     bp_stream *r = NULL;
-    bool embeds = request->task == BP_TASK_EMBED;
-    bp_status status = (embeds ? embed_encode : prompt_encode)(m->loaded, request, &prompt, error);
+    uint32_t second_at = 0;
+    bp_status status = encode(m->loaded, request, &prompt, &second_at, error);
     if (status == BP_OK)
         status = request_new(m->loaded, request, &prompt, now, &r, error);
     token_list_free(&prompt);
@@ -166,6 +176,7 @@ static bp_status submit_reserved(model_entry *m, const bp_request *request, uint
         models_drop(m);
         return status;
     }
+    r->sequence.second_at = second_at;
     r->let_go = models_drop;
     r->held = m;
     status = lane_submit(m->lane, r, error);

@@ -156,13 +156,15 @@ static bp_status choose_surroundings(loaded *l, bp_error *error)
 {
     const model_vocabulary *v = model_vocabulary_of(l->file);
     uint32_t wanted = l->config->append_eos;
-    if (!l->embedder && (wanted || l->config->prefix))
-        return error_set(error, BP_EINVAL, "%s is an embedder's, and %s gives answers: write task: embed",
-                         wanted ? "append_eos" : "prefix", l->config->file);
+    if (l->task != BP_TASK_EMBED && (wanted || l->config->prefix))
+        return error_set(error, BP_EINVAL, "%s is an embedder's, and %s %s", wanted ? "append_eos" : "prefix", l->config->file,
+                         l->task == BP_TASK_RANK ? "scores pairs" : "gives answers: write task: embed");
+    if (l->task == BP_TASK_RANK && (v->bos < 0 || v->eos < 0))
+        return error_set(error, BP_EINVAL, "the vocabulary of %s has no tokens to put around a pair of texts", l->config->file);
     if (wanted == MODEL_YES && v->eos < 0)
         return error_set(error, BP_EINVAL, "append_eos is true and the vocabulary of %s has no end token", l->config->file);
     bool automatic = v->eos >= 0 && (v->add_eos || model_shape_of(l->file)->pooling == MODEL_POOLING_LAST);
-    l->ends_texts = l->embedder && (wanted == MODEL_AUTO ? automatic : wanted == MODEL_YES);
+    l->ends_texts = l->task == BP_TASK_EMBED && (wanted == MODEL_AUTO ? automatic : wanted == MODEL_YES);
     return BP_OK;
 }
 
@@ -176,6 +178,9 @@ static bp_status check_program(loaded *l, bp_error *error)
     const bp_op *last = program->op_count ? &program->ops[program->op_count - 1] : NULL;
     const bp_pool_args *pool = last ? last->args : NULL;
     l->embedder = last && last->kind == BP_OP_POOL;
+    l->task = l->embedder ? BP_TASK_EMBED : BP_TASK_GENERATE;
+    if (model_shape_of(l->file)->task == BP_TASK_RANK)
+        l->task = BP_TASK_RANK;
     l->normalises = l->embedder && pool && pool->normalise;
     if (!l->embedder && (program->vocab_size == 0 || program->output_width != program->vocab_size))
         return error_set(error, BP_EUNSUPPORTED, "%s is no decoder: it gives %u numbers a row for %u tokens", l->config->file,

@@ -31,7 +31,8 @@ typedef struct loaded {
     uint32_t mixed_step_tokens;
     uint32_t vocab_size, output_width;
     grammars *grammars;
-    bool embedder;              /* gives one vector of a whole text, output_width wide, and no logits */
+    uint32_t task;              /* BP_TASK_… */
+    bool embedder;              /* gives one vector of a whole text, output_width wide, and no logits; of RANK, a number */
     bool ends_texts;            /* an embedder's text ends with the end token */
     bool normalises;            /* an embedder's vectors are of length 1 */
     pthread_t reader; /* builds what text needs, while `reading` */

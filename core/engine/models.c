@@ -72,8 +72,8 @@ static void describe_loaded(const loaded *l, bp_model_info *out)
     out->has_chat_template = l->chat != NULL;
     if (l->tools)
         out->tools = *l->tools;
-    out->task = l->embedder ? BP_TASK_EMBED : BP_TASK_GENERATE;
-    out->embedding_width = l->embedder ? l->output_width : 0;
+    out->task = l->task;
+    out->embedding_width = l->task == BP_TASK_EMBED ? l->output_width : 0;
     out->bos_token = tokenizer_bos(l->tokenizer);
     out->eos_token = tokenizer_eos(l->tokenizer);
 }

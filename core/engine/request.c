@@ -18,10 +18,10 @@ bp_status request_check(const bp_request *request, bp_error *error)
         return error_set(error, BP_EINVAL, "request flags 0x%x are not known", request->flags & ~(uint32_t)ALL_FLAGS);
     if (request->input > BP_INPUT_TOKENS)
         return error_set(error, BP_EINVAL, "input kind %u is not known", request->input);
-    if (request->task > BP_TASK_EMBED)
+    if (request->task > BP_TASK_RANK)
         return error_set(error, BP_EINVAL, "task %u is not known", request->task);
-    if ((request->flags & BP_REQUEST_TRUNCATE) && request->task != BP_TASK_EMBED)
-        return error_set(error, BP_EINVAL, "only an input to embed can be truncated");
+    if ((request->flags & BP_REQUEST_TRUNCATE) && request->task == BP_TASK_GENERATE)
+        return error_set(error, BP_EINVAL, "only an input to embed or to rank can be truncated");
     if ((request->flags & BP_REQUEST_CONTINUE) && request->input != BP_INPUT_MESSAGES)
         return error_set(error, BP_EINVAL, "only messages can be continued");
     if (request->stop_count > BP_MAX_STOPS || (request->stop_count && !request->stop))
@@ -106,6 +106,7 @@ static bp_status build_sampler(bp_stream *r, const loaded *l, const bp_request *
 static bp_status build_vector(bp_stream *r, const loaded *l, const bp_request *request, bp_error *error)
 {
     r->vector_width = request->dimensions ? request->dimensions : l->output_width;
+    r->sigmoid = l->task == BP_TASK_RANK && model_shape_of(l->file)->sigmoid;
     r->cut_unit_vector = l->normalises && r->vector_width < l->output_width;
     r->vector = malloc(r->vector_width * sizeof *r->vector);
     return r->vector ? BP_OK : error_set(error, BP_ENOMEM, "no memory for a vector of %u numbers", r->vector_width);

@@ -40,6 +40,7 @@ struct bp_stream {
     uint32_t answer_limit, generated; /* tokens */
     float *vector;                    /* [vector_width] of a request for one, else NULL */
     uint32_t vector_width;
+    bool sigmoid;                     /* … of its one number is what is wanted */
     bool cut_unit_vector;             /* it is less than what the model gives, and to be of length 1 as that was */
     uint64_t submitted_at, first_token_at;
     request_outcome outcome;

@@ -59,6 +59,7 @@ struct sequence {
     uint32_t page_count, registered;
     int32_t copy_from;    /* before its first step: the page whose K and V pages[registered] begins with; -1 is none */
     draft draft;
+    uint32_t second_at;   /* of a pair: from which token on the second text is; 0: there is one text */
     bool scores;          /* wants the rows of all tokens of its prompt; false again once it has them */
     uint32_t scored;
     const char *salt;     /* the tenant's name: prefixes are shared under one only; NULL is the empty one; the owner's */

@@ -17,6 +17,7 @@ bp_status step_init(step *s, const loaded *l, bp_error *error)
     atomic_init(&s->owner, STEP_HERE);
     s->tokens = calloc(limits->max_tokens, sizeof *s->tokens);
     s->positions = calloc(limits->max_tokens, sizeof *s->positions);
+    s->types = calloc(limits->max_tokens, sizeof *s->types);
     s->first = calloc((size_t)limits->max_seqs + 1, sizeof *s->first);
     s->context = calloc(limits->max_seqs, sizeof *s->context);
     s->pages = calloc(limits->max_seqs, stride * sizeof *s->pages);
@@ -24,7 +25,7 @@ bp_status step_init(step *s, const loaded *l, bp_error *error)
     s->copy_from = calloc(limits->max_seqs, sizeof *s->copy_from);
     s->copy_to = calloc(limits->max_seqs, sizeof *s->copy_to);
     s->output = calloc(limits->max_rows, l->output_width * sizeof *s->output);
-    if (s->tokens && s->positions && s->first && s->context && s->pages && s->rows && s->copy_from && s->copy_to && s->output)
+    if (s->tokens && s->positions && s->types && s->first && s->context && s->pages && s->rows && s->copy_from && s->copy_to && s->output)
         return BP_OK;
     step_clear(s);
     return error_set(error, BP_ENOMEM, "no memory for steps of %u tokens and %u rows", limits->max_tokens, limits->max_rows);
@@ -34,6 +35,7 @@ void step_clear(step *s)
 {
     free(s->tokens);
     free(s->positions);
+    free(s->types);
     free(s->first);
     free(s->context);
     free(s->pages);
@@ -76,7 +78,7 @@ static uint32_t rows_of(const plan_entry *e)
 static bp_batch build_batch(step *s, const plan_entry *entries, uint32_t count)
 {
     bp_batch b = {.size = sizeof b, .seq_count = count, .tokens = s->tokens, .positions = s->positions, .first = s->first,
-                  .context = s->context, .pages = s->pages, .rows = s->rows};
+                  .context = s->context, .pages = s->pages, .rows = s->rows, .types = s->types};
     for (uint32_t i = 0; i < count; i++) {
         uint32_t needed = pages_for(s->loaded, entries[i].start + entries[i].count);
         b.page_stride = needed > b.page_stride ? needed : b.page_stride;
@@ -93,6 +95,7 @@ static bp_batch build_batch(step *s, const plan_entry *entries, uint32_t count)
         s->context[i] = (int32_t)(e->start + e->count);
         for (uint32_t t = 0; t < e->count; t++) {
             s->tokens[b.token_count] = q->tokens[e->start + t];
+            s->types[b.token_count] = q->second_at && e->start + t >= q->second_at;
             s->positions[b.token_count++] = (int32_t)(e->start + t);
         }
         for (uint32_t row = rows_of(e); row > 0; row--)

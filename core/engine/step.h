@@ -17,7 +17,7 @@
 
 typedef struct step {
     const loaded *loaded;
-    int32_t *tokens, *positions;               /* [max_tokens] */
+    int32_t *tokens, *positions, *types;       /* [max_tokens] */
     int32_t *first, *context, *pages, *rows;   /* pages: [max_seqs][pages of a whole context] at most */
     int32_t *copy_from, *copy_to;              /* [max_seqs] */
     float *output;                             /* [max_rows][output_width] */

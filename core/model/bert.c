@@ -4,10 +4,11 @@
  *   x = NORM(EMBED(token) + EMBED(position))
  *   each layer:  a = ATTENTION(QKV(x));                  x = NORM(LINEAR(a) + x)
  *                h = gelu(LINEAR(x));                    x = NORM(LINEAR(h) + x)
- *   POOL(x)
+ *   POOL(x), or of a reranker (Nogueira and Cho 2019) POOL(LINEAR(tanh(LINEAR(x)))), of the first row
  *
- * A text is one segment: the vector of the first token type is added to the positions here. Keys and values are read in the
- * layer that wrote them and never again, so that all layers share one cache. */
+ * An embedder's text is one segment: the vector of the first token type is added to the positions here. A reranker's pair is two,
+ * and the vector of each token's type is added to its position's. Keys and values are read in the layer that wrote them and
+ * never again, so that all layers share one cache. The head works on all rows, of which one is wanted: a few percent of a layer. */
 #include "base/error.h"
 #include "model/architecture.h"
 #include "model/builder.h"
@@ -21,7 +22,7 @@
 
 enum {
     MAX_LAYERS = 4096, MAX_WIDTH = 1 << 24, MAX_HEADS = 1 << 14, MAX_HEAD_DIM = 1024, MAX_POSITIONS = 1 << 20,
-    OPS_PER_LAYER = 7, OTHER_OPS = 4 /* two EMBED, NORM, POOL */
+    OPS_PER_LAYER = 7, OTHER_OPS = 8 /* three EMBED, ADD, NORM, two LINEAR, POOL */
 };
 
 typedef struct bert {
@@ -29,6 +30,8 @@ typedef struct bert {
     uint32_t layers, width, ffn_width, heads, head_dim, vocab_size, train_context, context;
     uint32_t activation;
     model_pooling pooling;
+    bool ranks, pairs; /* pairs: tokens are of two types */
+    bool sigmoid;      /* of a reranker's scores */
     float epsilon;
     int32_t cache;
     const float *positions; /* [context][width], with the first token type's vector added */
@@ -107,7 +110,28 @@ static bp_status read_pooling(bert *m)
     if (status == BP_OK && causal)
         return error_set(m->error, BP_EUNSUPPORTED, "key \"%s.attention.causal\" is true; this build knows %s without",
                          m->job->arch->name, m->job->arch->name);
-    return status == BP_OK ? pooling_read(m->job, MODEL_POOLING_MEAN, &m->pooling, m->error) : status;
+    if (status == BP_OK)
+        status = pooling_read(m->job, MODEL_POOLING_MEAN, &m->pooling, m->error);
+    m->ranks = m->pooling.kind == MODEL_POOLING_RANK;
+    return status;
+}
+
+/* What becomes of a reranker's number (a key of ours): "sigmoid", which is the default, or "none". */
+static bp_status read_score(bert *m)
+{
+    char key[96];
+    bool present;
+    gguf_string word;
+    bp_status status = gguf_text(m->job->file, full_key(m, "score_activation", key), &present, &word, m->error);
+    m->sigmoid = m->ranks && (!present || is_word(word, "sigmoid"));
+    if (status == BP_OK && present && !is_word(word, "sigmoid") && !is_word(word, "none"))
+        return error_set(m->error, BP_EUNSUPPORTED, "key \"%s\" is \"%.*s\"; this build knows sigmoid and none", key,
+                         (int)(word.length < 40 ? word.length : 40), word.bytes);
+    const bp_weight *head = m->ranks ? gguf_find_tensor(m->job->file, "cls.output.weight") : NULL;
+    if (status == BP_OK && head && head->shape[1] != 1)
+        return error_set(m->error, BP_EUNSUPPORTED, "its head has %" PRId64 " labels; this build knows rerankers, whose heads have one",
+                         head->shape[1]);
+    return status;
 }
 
 static bp_status read_vocabulary(bert *m)
@@ -167,13 +191,15 @@ static bp_status fill_positions(bert *m, builder *b)
         return error_set(m->error, BP_EINVAL, "tensor \"position_embd.weight\" is missing");
     size_t count = (size_t)m->context * m->width;
     float *table = arena_array(m->job->memory, count, sizeof *table);
-    float *type = arena_array(m->job->memory, m->width, sizeof *type); /* zeros where there are no types */
+    float *type = arena_array(m->job->memory, m->width, sizeof *type); /* zeros where nothing is added */
     if (!table || !type)
         return error_set(m->error, BP_ENOMEM, "no memory for the vectors of %" PRIu32 " positions", m->context);
     dtype_widen(positions->dtype, positions->data, count, table);
-    if (types)
+    m->pairs = m->ranks && types && types->shape[1] >= 2;
+    bool adds = types && !m->pairs;
+    if (adds)
         dtype_widen(types->dtype, types->data, m->width, type);
-    for (size_t i = 0; types && i < count; i++)
+    for (size_t i = 0; adds && i < count; i++)
         table[i] += type[i % m->width];
     m->positions = table;
     return BP_OK;
@@ -243,18 +269,34 @@ static int32_t add_embed(const bert *m, builder *b, int32_t weight, uint16_t fla
     return out;
 }
 
+/* What is added to the tokens' vectors. */
+static int32_t add_places(const bert *m, builder *b)
+{
+    int32_t table = builder_table(b, "positions", m->positions, m->context, m->width);
+    int32_t position = add_embed(m, b, table, BP_EMBED_POSITION);
+    if (!m->pairs)
+        return position;
+    const bp_weight *types = gguf_find_tensor(m->job->file, "token_types.weight");
+    int32_t type = add_embed(m, b, builder_matrix(b, types->name, (uint32_t)types->shape[1], m->width), BP_EMBED_TYPE);
+    int32_t sum = builder_op(b, BP_OP_ADD, m->width, BP_ROWS_TOKENS, position, NULL, 0);
+    builder_last(b)->in[1] = type;
+    return sum;
+}
+
 static void add_network(bert *m, builder *b)
 {
     m->cache = builder_cache(b, m->heads, m->head_dim, 0);
     int32_t token = add_embed(m, b, builder_matrix(b, "token_embd.weight", m->vocab_size, m->width), 0);
-    int32_t table = builder_table(b, "positions", m->positions, m->context, m->width);
-    int32_t position = add_embed(m, b, table, BP_EMBED_POSITION);
-    int32_t x = add_norm(m, b, "token_embd_norm.weight", "token_embd_norm.bias", token, position);
+    int32_t x = add_norm(m, b, "token_embd_norm.weight", "token_embd_norm.bias", token, add_places(m, b));
     for (uint32_t layer = 0; layer < m->layers; layer++) {
         b->layer = (int32_t)layer;
         x = add_layer(m, b, x);
     }
     b->layer = -1;
+    if (m->ranks) {
+        x = add_linear(b, "cls.weight", "cls.bias", m->width, m->width, BP_ACT_TANH, x, -1);
+        x = add_linear(b, "cls.output.weight", "cls.output.bias", 1, m->width, BP_ACT_NONE, x, -1);
+    }
     pooling_add(&m->pooling, b, x);
 }
 
@@ -264,7 +306,7 @@ bp_status bert_build(const architecture_job *job, bp_error *error)
     builder b;
     bp_status status;
     if ((status = read_sizes(&m)) != BP_OK || (status = read_activation(&m)) != BP_OK ||
-        (status = read_pooling(&m)) != BP_OK || (status = read_vocabulary(&m)) != BP_OK ||
+        (status = read_pooling(&m)) != BP_OK || (status = read_score(&m)) != BP_OK || (status = read_vocabulary(&m)) != BP_OK ||
         (status = choose_context(&m)) != BP_OK)
         return status;
     builder_begin(&b, job->file, job->memory, m.layers * OPS_PER_LAYER + OTHER_OPS, error);
@@ -274,11 +316,11 @@ bp_status bert_build(const architecture_job *job, bp_error *error)
     if ((status = builder_finish(&b, job->program)) != BP_OK)
         return status;
     job->program->vocab_size = m.vocab_size;
-    job->program->output_width = m.width;
+    job->program->output_width = m.ranks ? 1 : m.width;
     job->program->max_context = m.context;
     *job->shape = (model_shape){.layers = m.layers, .width = m.width, .heads = m.heads, .kv_heads = m.heads,
                                 .head_dim = m.head_dim, .ffn_width = m.ffn_width, .vocab_size = m.vocab_size,
                                 .train_context = m.train_context, .task = pooling_task(&m.pooling),
-                                .pooling = m.pooling.kind};
+                                .pooling = m.pooling.kind, .sigmoid = m.sigmoid};
     return BP_OK;
 }

@@ -60,7 +60,7 @@ static void require_word(hf_folder *f, const char *key, const char *expected)
         hf_fail(f, BP_EUNSUPPORTED, "config.json", "\"%s\" is \"%.60s\"; this build knows %s", key, value, expected);
 }
 
-static void put_bert(hf_folder *f)
+static void put_encoder(hf_folder *f)
 {
     const char *activation = word(f, "hidden_act", "gelu");
     require_word(f, "position_embedding_type", "absolute");
@@ -71,7 +71,19 @@ static void put_bert(hf_folder *f)
     else
         require_word(f, "hidden_act", "gelu");
     hf_put_bool(f, "attention.causal", false);
+}
+
+static void put_bert(hf_folder *f)
+{
+    put_encoder(f);
     hf_put_pooling(f, MODEL_POOLING_MEAN);
+}
+
+static void put_cross_encoder(hf_folder *f)
+{
+    put_encoder(f);
+    f->pairs = true;
+    hf_put_ranking(f);
 }
 
 /* Divisors of the frequencies where long waves are slowed and short ones are not: Llama 3.1's, which GGUF has as a tensor. */
@@ -179,6 +191,15 @@ static const name_row bert_outer[] = {
     {"embeddings.LayerNorm", "token_embd_norm"},
     {0},
 };
+static const name_row cross_encoder_outer[] = {
+    {"embeddings.word_embeddings", "token_embd"},
+    {"embeddings.position_embeddings", "position_embd"},
+    {"embeddings.token_type_embeddings", "token_types"},
+    {"embeddings.LayerNorm", "token_embd_norm"},
+    {"pooler.dense", "cls"},
+    {"classifier", "cls.output"},
+    {0},
+};
 
 static const key_row decoder_keys[] = {
     {"num_hidden_layers", "block_count", KEY_COUNT, true},
@@ -216,6 +237,8 @@ static const name_row decoder_outer[] = {
 static const hf_family families[] = {
     {.classes = " BertModel BertForMaskedLM ", .arch = "bert", .keys = bert_keys, .prefix = "bert.", .layer = "encoder.layer.",
      .inner = bert_inner, .outer = bert_outer, .ignored = " embeddings.position_ids pooler. cls. ", .put_more = put_bert},
+    {.classes = " BertForSequenceClassification ", .arch = "bert", .keys = bert_keys, .prefix = "bert.", .layer = "encoder.layer.",
+     .inner = bert_inner, .outer = cross_encoder_outer, .ignored = " embeddings.position_ids ", .put_more = put_cross_encoder},
     {.classes = " LlamaForCausalLM MistralForCausalLM ", .headless = " LlamaModel MistralModel ", .arch = "llama", DECODER},
     {.classes = " Qwen2ForCausalLM ", .headless = " Qwen2Model ", .arch = "qwen2", DECODER},
     {.classes = " Qwen3ForCausalLM ", .headless = " Qwen3Model ", .arch = "qwen3", DECODER},

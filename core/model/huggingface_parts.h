@@ -2,7 +2,7 @@
  *
  *   huggingface.c           the folder: its JSON files, its safetensors, the walk over both
  *   huggingface_families.c  one table row a class of models: keys of config.json, names of tensors
- *   huggingface_pooling.c   modules.json: how an embedder makes one vector of many
+ *   huggingface_pooling.c   modules.json: how an embedder makes one vector of many, and a reranker a score
  *   huggingface_tokenizer.c tokenizer.json: pieces, WordPiece, what stands around a text
  *   huggingface_bpe.c       tokenizer.json of byte-level BPE
  *
@@ -20,6 +20,7 @@ typedef struct hf_folder {
     gguf_table table;
     json_t *config;
     const char *arch; /* as in general.architecture */
+    bool pairs;       /* the class reads pairs of texts */
     bool headless;    /* the class is a network without what makes answers of its rows */
     bool has_bos, has_eos; /* their keys have been put */
     bp_weight extra;       /* a tensor that is computed from config.json; no data: none */
@@ -49,6 +50,8 @@ bool hf_family_rename(const hf_family *family, const char *name, char out[64]);
 
 /* Where neither modules.json says it nor this, MODEL_POOLING_…, the model gives logits. Puts the context as well. */
 void hf_put_pooling(hf_folder *f, uint32_t fallback);
+/* The same for a cross-encoder: how its head's number becomes a score. */
+void hf_put_ranking(hf_folder *f);
 /* The merges, and the name of the pre-tokenizer. */
 void hf_put_bpe(hf_folder *f, const json_t *root, const json_t *model);
 /* `count` is the number of rows of the embedding. */

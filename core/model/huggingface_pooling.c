@@ -114,6 +114,25 @@ static void put_prompts(hf_folder *f)
     json_decref(config);
 }
 
+/* What becomes of a cross-encoder's number; nothing said is sigmoid. */
+static void put_score(hf_folder *f)
+{
+    const char *name = hf_text(json_object_get(f->config, "sentence_transformers"), "activation_fn");
+    if (!*name)
+        name = hf_text(f->config, "sbert_ce_default_activation_function");
+    bool identity = ends_with(name, ".Identity");
+    if (*name && !identity && !ends_with(name, ".Sigmoid"))
+        hf_fail(f, BP_EUNSUPPORTED, "config.json", "scores are of \"%.60s\"; this build knows Sigmoid and Identity", name);
+    hf_put_text(f, "score_activation", identity ? "none" : "sigmoid");
+}
+
+void hf_put_ranking(hf_folder *f)
+{
+    hf_put_u32(f, "pooling_type", MODEL_POOLING_RANK);
+    put_score(f);
+    put_context(f);
+}
+
 void hf_put_pooling(hf_folder *f, uint32_t fallback)
 {
     uint32_t pooling = fallback;

@@ -144,11 +144,31 @@ static void put_template(hf_folder *f, const json_t *processor, uint32_t count)
         hf_fail(f, BP_EINVAL, file, "its post_processor has no place for the text");
 }
 
+/* Of a pair: what stands around one text, and behind it the second text and the same end, of type 1. */
+static void check_pair(hf_folder *f, const json_t *processor)
+{
+    static const struct { const char *kind, *id; json_int_t type; } expected[] = {
+        {"SpecialToken", NULL, 0}, {"Sequence", "A", 0}, {"SpecialToken", NULL, 0}, {"Sequence", "B", 1}, {"SpecialToken", NULL, 1}};
+    const json_t *parts = json_object_get(processor, "pair"), *single = json_object_get(processor, "single");
+    bool good = json_array_size(parts) == 5 && json_array_size(single) == 3;
+    for (size_t i = 0; good && i < 5; i++) {
+        const json_t *part = json_object_get(json_array_get(parts, i), expected[i].kind);
+        const json_t *same = json_object_get(json_array_get(single, i == 0 ? 0 : 2), "SpecialToken");
+        const char *id = expected[i].id ? expected[i].id : hf_text(same, "id");
+        good = part && strcmp(hf_text(part, "id"), id) == 0 &&
+               json_integer_value(json_object_get(part, "type_id")) == expected[i].type;
+    }
+    if (!good)
+        hf_fail(f, BP_EUNSUPPORTED, file, "its post_processor puts other tokens around a pair of texts than BERT's");
+}
+
 static void put_processor(hf_folder *f, const json_t *processor, uint32_t count)
 {
     const char *type = hf_text(processor, "type");
     if (strcmp(type, "TemplateProcessing") == 0) {
         put_template(f, processor, count);
+        if (f->pairs)
+            check_pair(f, processor);
     } else if (strcmp(type, "BertProcessing") == 0) {
         put_around(f, false, json_array_get(json_object_get(processor, "cls"), 1), count);
         put_around(f, true, json_array_get(json_object_get(processor, "sep"), 1), count);

@@ -10,8 +10,9 @@
 #include <backplane/program.h>
 
 /* What is wanted of a model; 0 is what its file says. */
-enum { MODEL_TASK_FILE = 0, MODEL_TASK_GENERATE = 1, MODEL_TASK_EMBED = 2 };
-enum { MODEL_POOLING_FILE = 0, MODEL_POOLING_MEAN = 1, MODEL_POOLING_CLS = 2, MODEL_POOLING_LAST = 3 }; /* as in files */
+enum { MODEL_TASK_FILE = 0, MODEL_TASK_GENERATE = 1, MODEL_TASK_EMBED = 2, MODEL_TASK_RANK = 3 };
+/* As in files, RANK in these alone: a head makes a score of the first row. */
+enum { MODEL_POOLING_FILE = 0, MODEL_POOLING_MEAN = 1, MODEL_POOLING_CLS = 2, MODEL_POOLING_LAST = 3, MODEL_POOLING_RANK = 4 };
 enum { MODEL_AUTO = 0, MODEL_YES = 1, MODEL_NO = 2 };
 
 typedef struct model_options {
@@ -31,6 +32,7 @@ typedef struct model_shape { /* of a decoder; 0 where it has no meaning */
     uint32_t layers, width, heads, kv_heads, head_dim, ffn_width, vocab_size, train_context;
     uint64_t parameters, file_bytes, weight_bytes;
     uint32_t task, pooling;                            /* BP_TASK_…; of an embedder MODEL_POOLING_… */
+    bool sigmoid;                                      /* of a reranker: its scores are its numbers' sigmoids */
     char architecture[32], name[128], weight_type[32]; /* weight_type: the type that holds most bytes */
 } model_shape;
 

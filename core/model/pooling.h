@@ -16,7 +16,8 @@ typedef struct model_pooling {
     bool normalise;
 } model_pooling;
 
-/* `fallback` is the kind where neither file nor options name one, FILE for models that give logits then. */
+/* `fallback` is the kind where neither file nor options name one, FILE for models that give logits then; others are encoders, and
+ * these alone may be of kind RANK. */
 bp_status pooling_read(const struct architecture_job *job, uint32_t fallback, model_pooling *out, bp_error *error);
 /* The op that ends the program. */
 void pooling_add(const model_pooling *pooling, builder *b, int32_t rows);

@@ -24,6 +24,8 @@ static const route routes[] = {
     {"/v1/chat/completions", "POST", false, route_chat},
     {"/v1/completions", "POST", false, route_completions},
     {"/v1/embeddings", "POST", false, route_embeddings},
+    {"/v1/rerank", "POST", false, route_rerank},
+    {"/rerank", "POST", false, route_rerank},
     {"/v1/responses", "POST", false, route_responses},
     {"/v1/models", "GET", false, route_models},
     {"/v1/models/", "GET", false, route_model},

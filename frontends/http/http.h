@@ -7,7 +7,7 @@
  *   client.c    whether the client is still there
  *   reply.c     responses and errors
  *   generate.c  chat and text completions; whole.c and events.c write them
- *   embeddings.c /v1/embeddings
+ *   embeddings.c /v1/embeddings; rerank.c /v1/rerank; vectors.c is the loop of both
  *   responses.c /v1/responses, on the same machinery
  *   models.c    /v1/models
  *   tokens.c    /tokenize, /detokenize, /apply-template, /tokenizer_info
@@ -146,6 +146,7 @@ void clients_hang_up(const http *server);
 void route_chat(exchange *e);
 void route_completions(exchange *e);
 void route_embeddings(exchange *e);
+void route_rerank(exchange *e);
 void route_responses(exchange *e);
 void route_models(exchange *e);
 void route_model(exchange *e);

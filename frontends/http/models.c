@@ -9,12 +9,18 @@ static const char *state_name(uint32_t state)
     return state < sizeof names / sizeof *names ? names[state] : "unknown";
 }
 
+static const char *task_name(uint32_t task)
+{
+    static const char *const names[] = {"generate", "embed", "rank"};
+    return task < sizeof names / sizeof *names ? names[task] : "unknown";
+}
+
 static json_t *describe(const bp_model_info *info)
 {
     return json_pack("{ss ss si ss ss ss si sI sI ss}", "id", info->name, "object", "model", "created", 0, "owned_by", "backplane",
                      "state", state_name(info->state), "backend", info->backend, "context", (int)info->context, "weight_bytes",
                      (json_int_t)info->weight_bytes, "kv_bytes", (json_int_t)info->kv_bytes, "task",
-                     info->task == BP_TASK_EMBED ? "embed" : "generate");
+                     task_name(info->task));
 }
 
 void route_models(exchange *e)

@@ -29,6 +29,8 @@ static bp_status check_tokens(const batch_rules *rules, const bp_batch *in, uint
         int32_t token = in->tokens[t], position = in->positions[t];
         if (token < 0 || (size_t)token >= rules->vocab_size)
             return fail(error, BP_EINVAL, "%s: token %d is not in the vocabulary", rules->backend, token);
+        if (rules->types && in->types && (in->types[t] < 0 || (size_t)in->types[t] >= rules->types))
+            return fail(error, BP_EINVAL, "%s: a token is of type %d, and there are %zu", rules->backend, in->types[t], rules->types);
         if (position < 0 || (uint32_t)position >= rules->limits->max_context ||
             (t > from && position != in->positions[t - 1] + 1)) {
             return fail(error, BP_EINVAL, "%s: sequence %u has a token at position %d", rules->backend, seq, position);

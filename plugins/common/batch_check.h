@@ -10,6 +10,7 @@ typedef struct batch_rules {
     const bp_limits *limits;
     size_t vocab_size;
     bool caches; /* the program has any */
+    size_t types; /* of tokens; 0: the program does not ask */
 } batch_rules;
 
 /* BP_OK, or BP_EINVAL or BP_ELIMIT and a sentence. */

@@ -35,6 +35,7 @@ const dtype_facts *dtype_of(uint32_t dtype)
 
 typedef struct checker {
     const char *backend;
+    uint32_t embeds; /* flags of EMBED that it runs */
     const bp_program *program;
     const bp_op *op; /* the op being checked */
     uint32_t index;
@@ -177,11 +178,15 @@ static bp_status check_embed(const checker *c)
     int32_t out = c->op->out[0];
     if (out < 0 || (uint32_t)out >= c->program->value_count)
         return wrong(c, BP_EINVAL, "writes value %d, which does not exist", out);
-    if (c->op->flags & ~BP_EMBED_POSITION)
-        return wrong(c, BP_EUNSUPPORTED, "has unknown flags");
+    uint32_t flags = c->op->flags;
+    if ((flags & ~c->embeds) || (flags & (flags - 1)))
+        return wrong(c, BP_EUNSUPPORTED, "has flags that this backend does not run");
     uint32_t width = c->program->values[out].width;
-    uint32_t rows = c->op->flags ? c->program->max_context : c->program->vocab_size;
-    CHECK(check_matrix(c, c->op->weight[0], true, rows, width));
+    uint64_t rows = flags == BP_EMBED_POSITION ? c->program->max_context : c->program->vocab_size;
+    int32_t table = c->op->weight[0];
+    if (flags == BP_EMBED_TYPE && table >= 0 && (uint32_t)table < c->program->weight_count)
+        rows = (uint64_t)c->program->weights[table].shape[1];
+    CHECK(check_matrix(c, table, true, rows, width));
     return check_out(c, 0, true, width, BP_ROWS_TOKENS);
 }
 
@@ -419,7 +424,20 @@ static bp_status check_tables(const char *backend, const bp_program *p, bp_error
     return BP_OK;
 }
 
-bp_status validate_program(const char *backend, const bp_program *program, bp_error *error)
+size_t program_token_types(const bp_program *program)
+{
+    int64_t fewest = 0;
+    for (uint32_t i = 0; i < program->op_count; i++) {
+        const bp_op *op = &program->ops[i];
+        if (op->kind != BP_OP_EMBED || op->flags != BP_EMBED_TYPE)
+            continue;
+        int64_t rows = program->weights[op->weight[0]].shape[1];
+        fewest = fewest == 0 || rows < fewest ? rows : fewest;
+    }
+    return (size_t)fewest;
+}
+
+bp_status validate_program(const char *backend, uint32_t embeds, const bp_program *program, bp_error *error)
 {
     if (!program || program->size < sizeof *program)
         return fail(error, BP_EINVAL, "%s: the program is of an older or unknown form", backend);
@@ -427,7 +445,7 @@ bp_status validate_program(const char *backend, const bp_program *program, bp_er
     uint8_t *written = calloc(program->value_count, 1);
     if (!written)
         return fail(error, BP_ENOMEM, "%s: no memory to check the program", backend);
-    checker c = {.backend = backend, .program = program, .written = written, .error = error};
+    checker c = {.backend = backend, .embeds = embeds, .program = program, .written = written, .error = error};
     bp_status status = BP_OK;
     for (; c.index < program->op_count && status == BP_OK; c.index++) {
         c.op = &program->ops[c.index];

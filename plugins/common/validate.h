@@ -7,8 +7,10 @@
 #include "support.h"
 
 /* BP_OK; BP_EINVAL for a malformed program, BP_EUNSUPPORTED for one we cannot run, with a sentence that names the first
- * op or weight at fault. */
-bp_status validate_program(const char *backend, const bp_program *program, bp_error *error);
+ * op or weight at fault. `embeds` is the flags of EMBED that the backend runs. */
+bp_status validate_program(const char *backend, uint32_t embeds, const bp_program *program, bp_error *error);
+/* Of a program that is valid: how many types of tokens each table by type has a row for; 0 if there is no such table. */
+size_t program_token_types(const bp_program *program);
 bp_status validate_limits(const char *backend, const bp_program *program, const bp_limits *limits, bp_error *error);
 
 /* The name of an op kind, for messages. */

@@ -12,12 +12,13 @@ bp_status batch_new(bp_model *model)
     size_t pages = size_multiply(limits->max_seqs, size_max(model->max_pages, 1));
     b->token = calloc(limits->max_tokens, sizeof *b->token);
     b->position = calloc(limits->max_tokens, sizeof *b->position);
+    b->type = calloc(limits->max_tokens, sizeof *b->type);
     b->seq_of = calloc(limits->max_tokens, sizeof *b->seq_of);
     b->first = calloc((size_t)limits->max_seqs + 1, sizeof *b->first);
     b->context = calloc(limits->max_seqs, sizeof *b->context);
     b->pages = calloc(pages, sizeof *b->pages);
     b->row = calloc((size_t)limits->max_rows + 1, sizeof *b->row);
-    bool complete = b->token && b->position && b->seq_of && b->first && b->context && b->pages && b->row;
+    bool complete = b->token && b->position && b->type && b->seq_of && b->first && b->context && b->pages && b->row;
     return complete ? BP_OK : BP_ENOMEM;
 }
 
@@ -25,6 +26,7 @@ void batch_free(batch *b)
 {
     free(b->token);
     free(b->position);
+    free(b->type);
     free(b->seq_of);
     free(b->first);
     free(b->context);
@@ -40,6 +42,7 @@ static void copy_sequence(bp_model *model, const bp_batch *in, uint32_t seq)
     for (int32_t t = in->first[seq]; t < in->first[seq + 1]; t++) {
         b->token[t] = in->tokens[t];
         b->position[t] = in->positions[t];
+        b->type[t] = model->types && in->types ? in->types[t] : 0;
         b->seq_of[t] = (int32_t)seq;
     }
     if (model->cache_count == 0)
@@ -56,7 +59,8 @@ bp_status model_submit(bp_model *model, const bp_batch *input, bp_error *error)
     batch *b = &model->batch;
     model->submitted = false;
     const batch_rules rules = {
-        .backend = "cpu", .limits = &model->limits, .vocab_size = model->vocab_size, .caches = model->cache_count > 0};
+        .backend = "cpu", .limits = &model->limits, .vocab_size = model->vocab_size, .caches = model->cache_count > 0,
+        .types = model->types};
     bp_status status = check_batch(&rules, input, error);
     if (status != BP_OK)
         return status;

@@ -236,7 +236,7 @@ bp_status model_compile(bp_device *device, const bp_program *program, const bp_l
 {
     if (!device || !out)
         return fail(error, BP_EINVAL, "cpu: compile needs a device and a place for the model");
-    bp_status status = validate_program("cpu", program, error);
+    bp_status status = validate_program("cpu", BP_EMBED_POSITION | BP_EMBED_TYPE, program, error);
     if (status == BP_OK)
         status = validate_limits("cpu", program, limits, error);
     if (status != BP_OK)
@@ -248,6 +248,7 @@ bp_status model_compile(bp_device *device, const bp_program *program, const bp_l
     model->limits = *limits;
     model->vocab_size = program->vocab_size;
     model->output_width = program->output_width;
+    model->types = program_token_types(program);
     model->max_context = limits->max_context;
     model->max_pages = program->cache_count ? divide_up(limits->max_context, limits->page_tokens) : 0;
     model->pools = program->ops[program->op_count - 1].kind == BP_OP_POOL;

@@ -59,7 +59,8 @@ void run_embed(bp_model *model, const step *s, pool *threads, size_t worker)
 {
     const value out = value_at(model, s->op.out[0], worker);
     const weight *w = &model->weights[s->op.weight[0]];
-    const int32_t *index = s->op.flags & BP_EMBED_POSITION ? model->batch.position : model->batch.token;
+    const batch *b = &model->batch;
+    const int32_t *index = s->op.flags & BP_EMBED_POSITION ? b->position : s->op.flags & BP_EMBED_TYPE ? b->type : b->token;
     float *data = (float *)(void *)worker_scratch(model, worker);
     FOR_ROWS(row, value_rows(model, &out))
     {

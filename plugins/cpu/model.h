@@ -83,7 +83,7 @@ typedef struct attention_tile {
 /* The step's input, copied and checked. */
 typedef struct batch {
     size_t seqs, tokens, rows, page_stride;
-    int32_t *token, *position, *seq_of; /* [max_tokens] */
+    int32_t *token, *position, *type, *seq_of; /* [max_tokens] */
     int32_t *first, *context;           /* [max_seqs + 1], [max_seqs] */
     int32_t *pages;                     /* [max_seqs][max_pages] */
     int32_t *row;                       /* [max_rows] */
@@ -93,6 +93,7 @@ struct bp_model {
     bp_device *device;
     bp_limits limits;
     size_t vocab_size, output_width, max_context, max_pages;
+    size_t types; /* of tokens; 0: nothing asks */
     bool pools; /* the result is a row per sequence */
     value *values;
     weight *weights;

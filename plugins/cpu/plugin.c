@@ -38,7 +38,7 @@ static const bp_option options[] = {
 static bp_status device_supports(bp_device *device, const bp_program *program, bp_error *error)
 {
     (void)device;
-    return validate_program("cpu", program, error);
+    return validate_program("cpu", BP_EMBED_POSITION | BP_EMBED_TYPE, program, error);
 }
 
 static const bp_backend_ops ops = {

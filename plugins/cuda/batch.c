@@ -10,7 +10,7 @@ bp_status batch_new(bp_model *model, bp_error *error)
 {
     const bp_limits *limits = &model->limits;
     size_t pages = model->cache_count ? divide_up(limits->max_context, limits->page_tokens) : 0;
-    size_t numbers = size_add(size_multiply(limits->max_seqs, pages), 3 * (size_t)limits->max_tokens);
+    size_t numbers = size_add(size_multiply(limits->max_seqs, pages), 4 * (size_t)limits->max_tokens);
     numbers = size_add(numbers, 2 * (size_t)limits->max_seqs + 1 + limits->max_rows);
     void *staged = NULL, *placed = NULL;
     bp_status status = gpu_allocate_host(model->device->gpu, size_multiply(numbers, sizeof(int32_t)), &staged, error);
@@ -36,6 +36,15 @@ static const int32_t *add(batch *b, size_t *at, const int32_t *from, size_t coun
         memcpy(b->staged + *at, from, count * sizeof *from);
     *at += count;
     return b->placed + *at - count;
+}
+
+/* Tokens whose types the batch leaves out are of the first. */
+static void add_types(bp_model *model, const bp_batch *in, size_t *at)
+{
+    batch *b = &model->batch;
+    b->place.type = b->placed + *at;
+    for (uint32_t t = 0; t < in->token_count; t++)
+        b->staged[(*at)++] = in->types ? in->types[t] : 0;
 }
 
 /* Pages of all sequences, as many each as the longest has. */
@@ -67,6 +76,8 @@ static void stage_batch(bp_model *model, const bp_batch *in)
                  .capacity = b->capacity};
     b->place.token = add(b, &at, in->tokens, in->token_count);
     b->place.position = add(b, &at, in->positions, in->token_count);
+    if (model->types > 0)
+        add_types(model, in, &at);
     b->place.first = add(b, &at, in->first, (size_t)in->seq_count + 1);
     b->place.row = add(b, &at, in->rows, in->row_count);
     b->place.seq_of = b->placed + at;
@@ -113,7 +124,8 @@ bp_status model_submit(bp_model *model, const bp_batch *input, bp_error *error)
     const batch_rules rules = {.backend = gpu_backend_name,
                                .limits = &model->limits,
                                .vocab_size = model->vocab_size,
-                               .caches = model->cache_count > 0};
+                               .caches = model->cache_count > 0,
+                               .types = model->types};
     bp_status status = check_batch(&rules, input, error);
     if (status == BP_OK)
         status = reserve_result(model, model->pools ? input->seq_count : input->row_count, error);

@@ -198,7 +198,7 @@ bp_status model_compile(bp_device *device, const bp_program *program, const bp_l
 {
     if (!device || !out)
         return fail(error, BP_EINVAL, "%s: compile needs a device and a place for the model", gpu_backend_name);
-    bp_status status = validate_program(gpu_backend_name, program, error);
+    bp_status status = validate_program(gpu_backend_name, BP_EMBED_POSITION | BP_EMBED_TYPE, program, error);
     if (status == BP_OK)
         status = validate_limits(gpu_backend_name, program, limits, error);
     if (status == BP_OK)
@@ -212,6 +212,7 @@ bp_status model_compile(bp_device *device, const bp_program *program, const bp_l
     model->limits = *limits;
     model->vocab_size = program->vocab_size;
     model->output_width = program->output_width;
+    model->types = program_token_types(program);
     model->pools = program->ops[program->op_count - 1].kind == BP_OP_POOL;
     status = build(model, program, error);
     if (status != BP_OK) {

@@ -33,7 +33,9 @@ static void run_embed(const bp_model *model, gpu_stream *stream, const step *s, 
 {
     const batch_place *in = &model->batch.place;
     embed_args args = {.weight = model->weights[s->op.weight[0]].packed,
-                       .index = s->op.flags & BP_EMBED_POSITION ? in->position : in->token,
+                       .index = s->op.flags & BP_EMBED_POSITION ? in->position
+                                : s->op.flags & BP_EMBED_TYPE   ? in->type
+                                                                : in->token,
                        .scale = s->args.embed.scale,
                        .rows = rows,
                        .out = place_of(model, s->op.out[0])};

@@ -69,6 +69,7 @@ struct bp_model {
     bp_device *device;
     bp_limits limits;
     size_t vocab_size, output_width;
+    size_t types; /* of tokens; 0: nothing asks */
     bool pools; /* the result is a row per sequence */
     value *values;
     weight *weights;

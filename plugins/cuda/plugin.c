@@ -5,7 +5,7 @@
 static bp_status device_supports(bp_device *device, const bp_program *program, bp_error *error)
 {
     (void)device;
-    return validate_program(gpu_backend_name, program, error);
+    return validate_program(gpu_backend_name, BP_EMBED_POSITION | BP_EMBED_TYPE, program, error);
 }
 
 static const bp_backend_ops ops = {

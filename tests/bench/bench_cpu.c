@@ -244,7 +244,7 @@ static double step(runner *r, uint32_t seqs, uint32_t count, uint32_t start)
     }
     r->first[seqs] = (int32_t)(seqs * count);
     bp_batch batch = {sizeof batch, seqs,         seqs * count, seqs,       r->pages_each, 0,
-                      r->tokens,    r->positions, r->first,     r->context, r->pages,      r->rows};
+                      r->tokens,    r->positions, r->first,     r->context, r->pages,      r->rows, NULL};
     double begin = now();
     check(r->ops->submit(r->model, &batch, &error), &error);
     check(r->ops->wait(r->model, r->out, (uint64_t)seqs * VOCABULARY, &error), &error);

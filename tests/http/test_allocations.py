@@ -10,6 +10,7 @@ import subprocess
 
 import pytest
 
+import tiny_models
 from conftest import BUILD, Server, answer, assert_released, error_of, events_of, held
 
 PRELOAD = BUILD / "tests" / "support" / "failing_malloc.so"
@@ -26,6 +27,8 @@ REQUESTS = {
                                     "max_output_tokens": 16, "stream": True, "seed": 1}),
     "tokens": ("/tokenize", {"model": "tiny", "content": "Hello world"}),
     "text": ("/detokenize", {"model": "tiny", "tokens": [5, 6, 7, 8]}),
+    "embeddings": ("/v1/embeddings", {"model": "vectors", "input": ["a text", "another one"], "prompt_name": "query", "dimensions": 8}),
+    "rerank": ("/v1/rerank", {"model": "scores", "query": "food?", "documents": ["eating", {"text": "x"}], "return_documents": True}),
     "template": ("/apply-template", {"model": "tiny", "messages": MESSAGES}),
 }
 
@@ -52,7 +55,10 @@ def rig(tmp_path_factory):
     folder = tmp_path_factory.mktemp("memory")
     memory = Memory(folder / "control")
     subprocess.run([BUILD / "bin" / "write_tiny_llama", folder / "tiny.gguf"], check=True)
-    server = Server(folder, "  tiny: { file: tiny.gguf }", environment={
+    vectors, scores = tiny_models.mistral(folder / "vectors"), tiny_models.cross_encoder(folder / "scores")
+    tiny_models.write_prompts(vectors, {"query": "Find: "}, None)
+    models = f"  tiny: {{ file: tiny.gguf }}\n  vectors: {{ file: {vectors} }}\n  scores: {{ file: {scores} }}"
+    server = Server(folder, models, environment={
         "LD_PRELOAD": str(PRELOAD), "BACKPLANE_FAILING_MALLOC": str(folder / "control")})
     yield server, memory
     memory.fail(0)

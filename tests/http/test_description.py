@@ -64,12 +64,14 @@ def test_it_says_what_an_error_is(description):
 
 
 def start(folder):
-    """A model for chat and one for vectors, of some ten thousand weights each."""
+    """A model for chat, one for vectors and one for scores, of some ten thousand weights each."""
     chat, vectors = tiny_models.mistral(folder / "chat", headless=False), tiny_models.mistral(folder / "vectors")
     tiny_models.write_modules(vectors, "mean", True)
+    scores = tiny_models.cross_encoder(folder / "scores")
     settings = json.loads((chat / "tokenizer_config.json").read_text())
     (chat / "tokenizer_config.json").write_text(json.dumps(settings | {"chat_template": TEMPLATE}))
-    return Server(folder, f"  chat: {{ file: {chat}, max_tokens: 8 }}\n  vectors: {{ file: {vectors} }}")
+    return Server(folder, f"  chat: {{ file: {chat}, max_tokens: 8 }}\n  vectors: {{ file: {vectors} }}\n"
+                          f"  scores: {{ file: {scores} }}")
 
 
 @pytest.fixture(scope="module")
@@ -91,8 +93,9 @@ def for_models(description):
     narrow = json.loads(json.dumps(description))
     for name, schema in narrow["components"]["schemas"].items():
         if "model" in schema.get("properties", {}) and name.endswith(("Request", "ModelName")):
-            names = ["vectors"] if name == "EmbeddingRequest" else ["chat"] if name in ("ChatRequest", "CompletionRequest",
-                                                                                        "ResponseRequest") else ["chat", "vectors"]
+            of_one = {"EmbeddingRequest": "vectors", "RerankRequest": "scores", "ChatRequest": "chat", "CompletionRequest": "chat",
+                      "ResponseRequest": "chat"}
+            names = [of_one[name]] if name in of_one else ["chat", "vectors", "scores"]
             schema["properties"]["model"] = {"type": "string", "enum": names}
             schema["example"]["model"] = names[0]
     return narrow

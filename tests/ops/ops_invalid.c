@@ -177,7 +177,7 @@ static void batches_out_of_range(void **state)
 {
     int32_t tokens[8] = {1, 2, 3}, positions[8] = {0, 1, 2}, first[5] = {0, 3}, context[4] = {3}, pages[4] = {0},
             rows[8] = {2};
-    bp_batch good = {sizeof good, 1, 3, 1, 1, 0, tokens, positions, first, context, pages, rows}, b;
+    bp_batch good = {sizeof good, 1, 3, 1, 1, 0, tokens, positions, first, context, pages, rows, NULL}, b;
     bp_model *model = NULL;
     bp_error error = {0};
     float out[40];
@@ -224,6 +224,30 @@ static void batches_out_of_range(void **state)
     ops->release(model);
 }
 
+/* Of a program that tells two types of tokens apart. */
+static void types_out_of_range(void **state)
+{
+    (void)state;
+    REFUSED(n.ops[EMBED].flags = BP_EMBED_POSITION | BP_EMBED_TYPE, BP_EUNSUPPORTED, "has flags that this backend does not run");
+    REFUSED(n.ops[EMBED].flags = 4, BP_EUNSUPPORTED, "has flags that this backend does not run");
+    REFUSED((n.ops[EMBED].flags = BP_EMBED_TYPE, n.ops[EMBED].weight[0] = OUT, n.values[0].width = 32), BP_EINVAL, "where");
+    tear_down(NULL);
+    assert_int_equal(set_up(NULL), 0);
+    n.ops[EMBED].flags = BP_EMBED_TYPE;
+    n.ops[EMBED].weight[0] = NORM; /* F32 of one row */
+    int32_t tokens[] = {1}, positions[] = {0}, first[] = {0, 1}, context[] = {1}, pages[] = {0}, rows[] = {0}, types[] = {0};
+    bp_batch b = {sizeof b, 1, 1, 1, 1, 0, tokens, positions, first, context, pages, rows, types};
+    bp_model *model = NULL;
+    bp_error error = {0};
+    assert_int_equal(ops->compile(device, &program, &limits, &model, &error), BP_OK);
+    assert_int_equal(ops->submit(model, &b, &error), BP_OK);
+    for (types[0] = -1; types[0] < 2; types[0] += 2) {
+        assert_int_equal(ops->submit(model, &b, &error), BP_EINVAL);
+        assert_non_null(strstr(error.message, "a token is of type"));
+    }
+    ops->release(model);
+}
+
 static void devices(void **state)
 {
     bp_error error = {0};
@@ -250,6 +274,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(what_this_backend_does_not_run, set_up, tear_down),
         cmocka_unit_test_setup_teardown(limits_out_of_range, set_up, tear_down),
         cmocka_unit_test_setup_teardown(batches_out_of_range, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(types_out_of_range, set_up, tear_down),
         cmocka_unit_test_setup_teardown(devices, set_up, tear_down),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

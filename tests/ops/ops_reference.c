@@ -13,7 +13,7 @@
 enum { TOKENS = 70, VOCABULARY = 90 };
 
 static net n;
-static int32_t tokens[1024], pages[64];
+static int32_t tokens[1024], pages[64], token_type;
 
 static int set_up(void **state)
 {
@@ -51,7 +51,8 @@ static void everywhere(const part *parts, uint32_t count, bool all, uint32_t kv_
     for (int i = 0; i < sets; i++) {
         for (int32_t threads = 1; threads <= 3; threads++) {
             bool first = i == 0 && threads == 1;
-            setup how = {.isa = isas[i], .threads = threads, .max_seqs = 128, .max_tokens = 640, .kv_dtype = kv_dtype};
+            setup how = {.isa = isas[i], .threads = threads, .max_seqs = 128, .max_tokens = 640, .kv_dtype = kv_dtype,
+                         .type = token_type};
             session s;
             session_open(&s, &n, &how);
             session_step(&s, parts, count, all, first ? out : other);
@@ -253,6 +254,26 @@ static void check_linear(uint32_t dtype, size_t k, size_t columns, uint32_t acti
     free(r);
     free(out);
     net_end(&n);
+}
+
+static void embed_reads_rows_of_types(void **state)
+{
+    (void)state;
+    for (token_type = 0; token_type < 3; token_type++) {
+        bp_embed_args args = {0.5f};
+        int32_t table = net_random_weight(&n, BP_F16, 96, 3);
+        bp_op *op = net_op(&n, BP_OP_EMBED, &args, sizeof args);
+        n.vocab_size = VOCABULARY;
+        op->flags = BP_EMBED_TYPE;
+        op->weight[0] = table;
+        int32_t v = op->out[0] = net_value(&n, 96, BP_ROWS_TOKENS);
+        float *out = each_token(v);
+        for (size_t i = 0; i < (size_t)TOKENS * 96; i++)
+            near("EMBED by type", i, 0.5 * element(&n.weights[table], (size_t)token_type, i % 96), out[i], 0);
+        free(out);
+        net_end(&n);
+    }
+    token_type = 0;
 }
 
 static void linear_is_the_product(void **state)
@@ -527,6 +548,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup_teardown(embed_reads_rows_of_every_type, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(embed_reads_rows_of_types, set_up, tear_down),
         cmocka_unit_test_setup_teardown(linear_is_the_product, set_up, tear_down),
         cmocka_unit_test_setup_teardown(gated_is_the_product_of_products, set_up, tear_down),
         cmocka_unit_test_setup_teardown(chains_quantise_what_they_store, set_up, tear_down),

@@ -62,7 +62,7 @@ void session_close(session *s)
 void session_step(session *s, const part *parts, uint32_t count, bool all, float *out)
 {
     enum { MOST = 1024 };
-    static int32_t tokens[MOST], positions[MOST], first[MOST + 1], context[MOST], rows[MOST], pages[MOST * 128];
+    static int32_t tokens[MOST], positions[MOST], first[MOST + 1], context[MOST], rows[MOST], types[MOST], pages[MOST * 128];
     bp_batch batch = {.size = sizeof batch,
                       .seq_count = count,
                       .page_stride = 128,
@@ -71,7 +71,8 @@ void session_step(session *s, const part *parts, uint32_t count, bool all, float
                       .first = first,
                       .context = context,
                       .pages = pages,
-                      .rows = rows};
+                      .rows = rows,
+                      .types = s->how.type ? types : NULL};
     for (uint32_t i = 0; i < count; i++) {
         const part *p = &parts[i];
         first[i] = (int32_t)batch.token_count;
@@ -80,6 +81,7 @@ void session_step(session *s, const part *parts, uint32_t count, bool all, float
             if (all || t == p->count - 1)
                 rows[batch.row_count++] = (int32_t)batch.token_count;
             tokens[batch.token_count] = p->tokens[p->start + t];
+            types[batch.token_count] = s->how.type;
             positions[batch.token_count++] = p->start + t;
         }
         size_t used = p->pages ? ((size_t)context[i] + s->how.page_tokens - 1) / s->how.page_tokens : 0;

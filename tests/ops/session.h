@@ -15,6 +15,7 @@ typedef struct setup {
     int32_t isa;
     int32_t threads, nodes; /* nodes > 1: threads are spread as over so many memory nodes */
     uint32_t kv_dtype, page_tokens, page_count, max_tokens, max_seqs; /* 0: a usual value */
+    int32_t type; /* of every token; 0 leaves the batch without types */
 } setup;
 
 typedef struct part {

@@ -381,7 +381,8 @@ class Net:
         return result
 
     def op_1(self, op, args, floats, x, y):
-        index = np.arange(len(self.tokens)) if op["flags"] else self.tokens
+        count = len(self.tokens)
+        index = (self.tokens, np.arange(count), np.zeros(count, int))[op["flags"]]  # these nets' tokens are all of type 0
         return self.weights[op["weight"][0]].values[index] * f32(floats[0])
 
     def op_2(self, op, args, floats, x, y):

@@ -104,3 +104,65 @@ def mistral(folder, headless=True):
     write_json(folder / "tokenizer_config.json", {"tokenizer_class": "PreTrainedTokenizerFast", "bos_token": "<s>", "eos_token": "</s>"})
     write_tensors(folder / "model.safetensors", shapes)
     return folder
+
+
+def word_tokenizer():
+    """WordPiece of letters and a few words, with [CLS] and [SEP] as BERT puts them around one text and two."""
+    letters = "abcdefghijklmnopqrstuvwxyz"
+    pieces = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", *letters, *(f"##{c}" for c in letters), "the", "food", "eat", "##ing",
+              "##er", ".", ",", "?"]
+    ids = {piece: i for i, piece in enumerate(pieces)}
+    added = [{"id": i, "content": pieces[i], "single_word": False, "lstrip": False, "rstrip": False, "normalized": False,
+              "special": True} for i in range(5)]
+
+    def special(name, kind):
+        return {"SpecialToken": {"id": name, "type_id": kind}}
+
+    def sequence(name, kind):
+        return {"Sequence": {"id": name, "type_id": kind}}
+
+    around = {"type": "TemplateProcessing",
+              "single": [special("[CLS]", 0), sequence("A", 0), special("[SEP]", 0)],
+              "pair": [special("[CLS]", 0), sequence("A", 0), special("[SEP]", 0), sequence("B", 1), special("[SEP]", 1)],
+              "special_tokens": {name: {"id": name, "ids": [ids[name]], "tokens": [name]} for name in ("[CLS]", "[SEP]")}}
+    return {"version": "1.0", "truncation": None, "padding": None, "added_tokens": added,
+            "normalizer": {"type": "BertNormalizer", "clean_text": True, "handle_chinese_chars": True, "strip_accents": None,
+                           "lowercase": True},
+            "pre_tokenizer": {"type": "BertPreTokenizer"}, "post_processor": around,
+            "decoder": {"type": "WordPiece", "prefix": "##", "cleanup": True},
+            "model": {"type": "WordPiece", "unk_token": "[UNK]", "continuing_subword_prefix": "##", "max_input_chars_per_word": 100,
+                      "vocab": ids}}
+
+
+def cross_encoder(folder, activation=None, labels=1):
+    """A reranker: a BERT with a head on its first row. `activation` is what sentence-transformers makes of the head's number,
+    Sigmoid where nothing is said. Returns the folder."""
+    folder = pathlib.Path(folder)
+    tokenizer = word_tokenizer()
+    vocabulary = len(tokenizer["model"]["vocab"])
+    shapes = {"embeddings.word_embeddings.weight": (vocabulary, WIDTH), "embeddings.position_embeddings.weight": (POSITIONS, WIDTH),
+              "embeddings.token_type_embeddings.weight": (2, WIDTH), "embeddings.LayerNorm.weight": (WIDTH,),
+              "embeddings.LayerNorm.bias": (WIDTH,)}
+    for layer in range(LAYERS):
+        for name, rows, columns in (("attention.self.query", WIDTH, WIDTH), ("attention.self.key", WIDTH, WIDTH),
+                                    ("attention.self.value", WIDTH, WIDTH), ("attention.output.dense", WIDTH, WIDTH),
+                                    ("attention.output.LayerNorm", WIDTH, 0), ("intermediate.dense", FFN, WIDTH),
+                                    ("output.dense", WIDTH, FFN), ("output.LayerNorm", WIDTH, 0)):
+            shapes[f"encoder.layer.{layer}.{name}.weight"] = (rows, columns) if columns else (rows,)
+            shapes[f"encoder.layer.{layer}.{name}.bias"] = (rows,)
+    shapes |= {"pooler.dense.weight": (WIDTH, WIDTH), "pooler.dense.bias": (WIDTH,)}
+    shapes = {f"bert.{name}": shape for name, shape in shapes.items()}
+    shapes |= {"classifier.weight": (labels, WIDTH), "classifier.bias": (labels,)}
+    config = {"architectures": ["BertForSequenceClassification"], "model_type": "bert", "hidden_act": "gelu", "hidden_size": WIDTH,
+              "intermediate_size": FFN, "num_hidden_layers": LAYERS, "num_attention_heads": HEADS, "layer_norm_eps": 1e-12,
+              "max_position_embeddings": POSITIONS, "position_embedding_type": "absolute", "type_vocab_size": 2,
+              "vocab_size": vocabulary, "pad_token_id": 0, "id2label": {str(i): f"LABEL_{i}" for i in range(labels)},
+              "label2id": {f"LABEL_{i}": i for i in range(labels)}, "dtype": "float32"}
+    if activation:
+        config["sentence_transformers"] = {"activation_fn": f"torch.nn.modules.{activation}", "version": "5.0.0"}
+    write_json(folder / "config.json", config)
+    write_json(folder / "tokenizer.json", tokenizer)
+    write_json(folder / "tokenizer_config.json", {"tokenizer_class": "PreTrainedTokenizerFast", "model_max_length": POSITIONS,
+                                                  "cls_token": "[CLS]", "sep_token": "[SEP]", "pad_token": "[PAD]", "unk_token": "[UNK]"})
+    write_tensors(folder / "model.safetensors", shapes)
+    return folder

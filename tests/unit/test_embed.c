@@ -301,10 +301,12 @@ static void a_model_does_one_task(void **state)
     r.task = BP_TASK_GENERATE;
     expect_refusal(&g, &r, BP_EUNSUPPORTED, "model \"vectors\" gives vectors of texts and no answers");
     r.flags = BP_REQUEST_TRUNCATE;
-    expect_refusal(&g, &r, BP_EINVAL, "only an input to embed can be truncated");
+    expect_refusal(&g, &r, BP_EINVAL, "only an input to embed or to rank can be truncated");
     r.flags = 0;
-    r.task = 2;
-    expect_refusal(&g, &r, BP_EINVAL, "task 2 is not known");
+    r.task = 3;
+    expect_refusal(&g, &r, BP_EINVAL, "task 3 is not known");
+    r.task = BP_TASK_RANK;
+    expect_refusal(&g, &r, BP_EUNSUPPORTED, "model \"vectors\" gives vectors of texts and no scores of pairs of texts");
     r.task = BP_TASK_EMBED;
     r.input = BP_INPUT_MESSAGES;
     expect_refusal(&g, &r, BP_EINVAL, "reads a text or tokens, not messages");

@@ -152,8 +152,34 @@ def decoders():
         "mistral": tiny_cases, "smollm2": cases})
 
 
+QUERIES = ["eating food?", "x", "Who is the one that eats the most food, and where?" * 3]
+DOCUMENTS = ["A man is eating food.", "", "The weather is lovely today.", "food", "the food " * 75, "eats, eating, the food."]
+
+
+def cross_encoder():
+    """Numbers of the head, cut to the context as sentence-transformers' CrossEncoder cuts: the longest text first."""
+    cases = []
+    with tempfile.TemporaryDirectory() as folder:
+        folder = tiny_models.cross_encoder(pathlib.Path(folder))
+        model = transformers.AutoModelForSequenceClassification.from_pretrained(folder, dtype=torch.float32,
+                                                                                attn_implementation="eager").eval()
+        tokenizer = transformers.AutoTokenizer.from_pretrained(folder)
+        for query in QUERIES:
+            for document in DOCUMENTS:
+                inputs = tokenizer([[query, document]], truncation="longest_first", max_length=tiny_models.POSITIONS,
+                                   return_tensors="pt", return_token_type_ids=True)
+                whole = tokenizer([[query, document]])["input_ids"][0]
+                with torch.inference_mode():
+                    number = model(**inputs).logits[0, 0]
+                cases.append({"query": query, "document": document, "tokens": inputs["input_ids"].shape[1], "whole": len(whole),
+                              "number": float(number), "score": float(torch.sigmoid(number.double()))})
+    write_json(GOLDEN / "rerank-tiny.json", {
+        "reference": f"transformers {transformers.__version__}, torch {torch.__version__}, float32", "cases": cases})
+
+
 if __name__ == "__main__":
     torch.set_num_threads(1)
     tiny()
     minilm()
     decoders()
+    cross_encoder()

@@ -22,6 +22,7 @@ typedef struct bp_batch {
     const int32_t *context;            /* [seq_count] length of the sequence after this step */
     const int32_t *pages;              /* [seq_count][page_stride] */
     const int32_t *rows;               /* [row_count] ascending indices of tokens that want output */
+    const int32_t *types;              /* [token_count] for BP_EMBED_TYPE; NULL: all are 0 */
 } bp_batch;
 
 /* Types of cached keys and values. Q8_0 has blocks of 32 elements of a head: 32 bytes and a 16-bit scale. */

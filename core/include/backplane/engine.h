@@ -57,7 +57,7 @@ enum {
     BP_REQUEST_IGNORE_EOS = 1 << 2,    /* end-of-text tokens do not end the answer */
     BP_REQUEST_EMIT_SPECIAL = 1 << 3,  /* special tokens appear in the text */
     BP_REQUEST_CONTINUE = 1 << 4,      /* INPUT_MESSAGES: continue the last assistant message, start no new one */
-    BP_REQUEST_TRUNCATE = 1 << 5,      /* TASK_EMBED: of an input over the context its beginning; else it is refused */
+    BP_REQUEST_TRUNCATE = 1 << 5,      /* EMBED, RANK: of an input over the context its beginning; else it is refused */
     BP_REQUEST_PROMPT_LOGPROBS = 1 << 6, /* PROMPT events before the answer; needs sampling.logprobs >= 0. The prompt is
                                           * computed whole, whatever of it the prefix cache holds */
     BP_REQUEST_ONE_TOOL_CALL = 1 << 8, /* with tools_json: an answer calls one tool at most */
@@ -78,8 +78,9 @@ typedef struct bp_tool_format {
     char arguments[16];      /* the key of a call's arguments */
     uint32_t list, reserved[5];
 } bp_tool_format;
-/* What is wanted: an answer, or one vector of the whole input. A model does one of them: bp_model_info.task. */
-enum { BP_TASK_GENERATE = 0, BP_TASK_EMBED = 1 };
+/* What is wanted: an answer, one vector of the whole input, or how well a second text answers to the first. A model does one of
+ * them: bp_model_info.task. */
+enum { BP_TASK_GENERATE = 0, BP_TASK_EMBED = 1, BP_TASK_RANK = 2 };
 typedef struct bp_request {
     uint32_t size, flags;
     const char *model; /* a name from the configuration; NULL is the only one, or an error */
@@ -100,7 +101,8 @@ typedef struct bp_request {
     uint32_t stop_token_count;
     const int32_t *stop_tokens;
     const char *salt; /* a tenant's name: requests share cached prefixes only under one salt, and tenants are admitted in turns; NULL is "" */
-    uint32_t task;    /* BP_TASK_…; EMBED takes text or tokens, and nothing of what shapes an answer matters */
+    uint32_t task;    /* BP_TASK_…; EMBED takes text or tokens, RANK two messages, whose roles do not matter: the first text
+                       * and the second. Nothing of what shapes an answer matters to either */
     uint32_t dimensions; /* EMBED: only so many of the vector's first numbers, of length 1 again where vectors are; 0 is all */
     const bp_stream *beside; /* NULL, or a stream of the same model that is not released: this request comes with it, and does
                               * not wait where models make room for others */
@@ -151,7 +153,7 @@ typedef struct bp_event {
     uint32_t top_count, stop_index; /* DONE by a stop string: its index + 1, else 0 */
     bp_usage usage;                /* DONE, ERROR */
     bp_error error;                /* ERROR */
-    const float *embedding;        /* EMBEDDING */
+    const float *embedding;        /* EMBEDDING: the vector, or of RANK one number, higher for what is nearer */
     uint32_t embedding_width;
     uint32_t position;             /* PROMPT: of the token in the prompt, from 0 */
 } bp_event;

@@ -69,7 +69,8 @@ typedef struct bp_value {
 /* The op set. Slots that an op does not name are -1. `[n]` is a weight of n columns, `[n][k]` of n rows and k columns. */
 typedef enum bp_op_kind {
     /* out0 = scale * dequantise(weight0[token]); weight0 [vocab][width]. With BP_EMBED_POSITION the row is that of the
-     * token's position, and weight0 [max_context][width]. args bp_embed_args. */
+     * token's position, and weight0 [max_context][width]; with BP_EMBED_TYPE that of bp_batch.types, and weight0 has a row for
+     * each type. args bp_embed_args. */
     BP_OP_EMBED = 1,
     /* out0 = norm(in0) * weight0 (+ weight1). With in1: BP_NORM_PRE_RESIDUAL norm(in0 + in1), out1 (optional) the sum;
      * BP_NORM_POST_RESIDUAL in1 + norm(in0). args bp_norm_args. */
@@ -100,7 +101,7 @@ typedef enum bp_op_kind {
     BP_OP_ALL_REDUCE = 13
 } bp_op_kind;
 
-enum { BP_EMBED_POSITION = 1 };                               /* bp_op.flags of EMBED */
+enum { BP_EMBED_POSITION = 1, BP_EMBED_TYPE = 2 };            /* bp_op.flags of EMBED; at most one */
 enum { BP_NORM_PRE_RESIDUAL = 1, BP_NORM_POST_RESIDUAL = 2 }; /* bp_op.flags of NORM */
 
 typedef enum bp_activation { BP_ACT_NONE = 0, BP_ACT_SILU = 1, BP_ACT_GELU = 2, BP_ACT_GELU_TANH = 3, BP_ACT_TANH = 4 } bp_activation;

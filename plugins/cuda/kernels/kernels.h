@@ -58,7 +58,7 @@ typedef struct cache_place {
 
 /* The step's tokens, in device memory. */
 typedef struct batch_place {
-    const int32_t *token, *position, *seq_of; /* [tokens] */
+    const int32_t *token, *position, *type, *seq_of; /* [tokens]; type: where the program tells types apart */
     const int32_t *first, *context;           /* [seqs + 1], [seqs] */
     const int32_t *row;                       /* [rows] */
 } batch_place;
