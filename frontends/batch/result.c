@@ -10,7 +10,7 @@ bool job_add_logprob(job *j, const bp_event *event)
 {
     int32_t top = j->body.request.sampling.logprobs;
     json_t *list = event->kind == BP_EVENT_PROMPT ? j->prompt : j->logprobs;
-    return json_array_append_new(list, openai_token(event, top > 0 ? (uint32_t)top : 0)) == 0;
+    return json_array_append_new(list, openai_token(j->body.kind, event, top > 0 ? (uint32_t)top : 0)) == 0;
 }
 
 bool job_add_embedding(job *j, const bp_event *event)

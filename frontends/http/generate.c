@@ -8,7 +8,8 @@
 #include <sys/random.h>
 #include <time.h>
 
-enum { ALONE_NS = 100000000, SHARED_NS = 5000000, COMPLETION_TOKENS = 16, IN_FLIGHT = 128, MOST_ANSWERS = 4096 };
+enum { ALONE_NS = 100000000, SHARED_NS = 5000000, COMPLETION_TOKENS = 16, IN_FLIGHT = 128, SCORES_IN_FLIGHT = 32, MOST_ANSWERS = 4096,
+       MOST_SCORED = 65536 };
 
 static bool out_of_memory(generation *g)
 {
@@ -26,8 +27,13 @@ static bool add_event(generation *g, answer *a, const bp_event *event)
     /* Where the prompt's tokens are listed the answer's are all listed: readers count them from the end. */
     bool ends = event->kind == BP_EVENT_DONE && a->prompt && event->chosen.byte_count > 0;
     json_t *list = event->kind == BP_EVENT_PROMPT ? a->prompt : event->kind == BP_EVENT_TOKEN || ends ? a->logprobs : NULL;
-    if (list && json_array_append_new(list, openai_token(event, top > 0 ? (uint32_t)top : 0)) != 0)
+    if (list && json_array_append_new(list, openai_token(g->request.kind, event, top > 0 ? (uint32_t)top : 0)) != 0)
         return out_of_memory(g);
+    if (event->kind == BP_EVENT_PROMPT && ++g->scored > MOST_SCORED) {
+        g->failed = true;
+        return refuse(&g->why, "prompt", "invalid_value", "the prompts have more than %d tokens, too many for the logprobs of one "
+                      "request: send them in several", MOST_SCORED);
+    }
     if (event->kind == BP_EVENT_TOKEN || event->kind == BP_EVENT_DONE)
         a->likelihood += (double)event->chosen.logprob;
     return true;
@@ -106,7 +112,8 @@ static bp_status submit_one(generation *g, bp_error *error)
 /* A queue that is full is waited for while answers of this request are in it. */
 static bool submit_more(generation *g)
 {
-    while (g->submitted < g->count && g->running < IN_FLIGHT) {
+    const bool scores = g->request.request.flags & BP_REQUEST_PROMPT_LOGPROBS;
+    while (g->submitted < g->count && g->running < (scores ? SCORES_IN_FLIGHT : IN_FLIGHT)) {
         bp_error error = {BP_ENOMEM, "out of memory"};
         bp_status status = submit_one(g, &error);
         if (status == BP_EBUSY && g->running > 0)

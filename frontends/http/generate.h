@@ -31,6 +31,7 @@ typedef struct generation {
     int64_t created;
     answer *answers; /* [count] */
     uint32_t count, submitted, running;
+    uint64_t scored; /* tokens of prompts, whose lists are kept until they are sent */
     bool failed; /* with `why` */
     refusal why;
 } generation;

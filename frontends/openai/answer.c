@@ -24,17 +24,18 @@ static json_t *bytes_of(const bp_token_logprob *t)
 }
 
 /* JSON has no infinity. */
-static json_t *describe(const bp_token_logprob *t)
+static json_t *number_of(const bp_token_logprob *t)
 {
-    return json_pack("{so so so}", "token", openai_text(t->bytes, t->byte_count), "logprob",
-                     json_real(isfinite(t->logprob) ? (double)t->logprob : -9999.0), "bytes", bytes_of(t));
+    return json_real(isfinite(t->logprob) ? (double)t->logprob : -9999.0);
 }
 
-json_t *openai_token(const bp_event *event, uint32_t top)
+static json_t *describe(const bp_token_logprob *t)
 {
-    if (event->kind == BP_EVENT_PROMPT && event->position == 0)
-        return json_pack("{so sn so sn}", "token", openai_text(event->chosen.bytes, event->chosen.byte_count), "logprob", "bytes",
-                         bytes_of(&event->chosen), "top_logprobs");
+    return json_pack("{so so so}", "token", openai_text(t->bytes, t->byte_count), "logprob", number_of(t), "bytes", bytes_of(t));
+}
+
+static json_t *token_of_chat(const bp_event *event, uint32_t top)
+{
     json_t *entry = describe(&event->chosen), *list = json_array();
     for (uint32_t i = 0; list && i < event->top_count && i < top; i++)
         list = openai_push(list, describe(&event->top[i]));
@@ -46,49 +47,62 @@ json_t *openai_token(const bp_event *event, uint32_t top)
     return entry;
 }
 
-/* Bytes that begin a character. */
-static size_t characters_of(const json_t *entry)
+/* Adds a token's log-probability under its name; of tokens of one name the first stays. NULL where *named* was or becomes it. */
+static json_t *name_token(json_t *named, const bp_token_logprob *t)
 {
-    const json_t *bytes = json_object_get(entry, "bytes");
+    json_t *name = named ? openai_text(t->bytes, t->byte_count) : NULL;
+    const char *key = json_string_value(name);
+    bool good = key && (json_object_get(named, key) || json_object_set_new(named, key, number_of(t)) == 0);
+    json_decref(name);
+    if (!good)
+        json_decref(named);
+    return good ? named : NULL;
+}
+
+/* Bytes that begin a character. */
+static size_t characters_of(const char *bytes, size_t size)
+{
     size_t count = 0;
-    for (size_t i = 0; i < json_array_size(bytes); i++)
-        count += (json_integer_value(json_array_get(bytes, i)) & 0xC0) != 0x80;
+    for (size_t i = 0; i < size; i++)
+        count += ((unsigned char)bytes[i] & 0xC0) != 0x80;
     return count;
+}
+
+/* A request may have a million of these: no more than its lists need. The token itself is among its alternatives. */
+static json_t *token_of_text(const bp_event *event, uint32_t top)
+{
+    const bp_token_logprob *t = &event->chosen;
+    bool known = event->kind != BP_EVENT_PROMPT || event->position > 0;
+    json_t *named = known ? json_object() : json_null();
+    for (uint32_t i = 0; known && i < event->top_count && i < top; i++)
+        named = name_token(named, &event->top[i]);
+    if (known)
+        named = name_token(named, t);
+    return json_pack("{so so so si}", "token", openai_text(t->bytes, t->byte_count), "logprob", known ? number_of(t) : json_null(),
+                     "top_logprobs", named, "characters", (int)characters_of(t->bytes, t->byte_count));
+}
+
+json_t *openai_token(unsigned kind, const bp_event *event, uint32_t top)
+{
+    return kind == OPENAI_CHAT ? token_of_chat(event, top) : token_of_text(event, top);
+}
+
+static size_t length_of(const json_t *entry)
+{
+    return (size_t)json_integer_value(json_object_get(entry, "characters"));
 }
 
 size_t openai_characters(const json_t *entries)
 {
     size_t count = 0;
     for (size_t i = 0; i < json_array_size(entries); i++)
-        count += characters_of(json_array_get(entries, i));
+        count += length_of(json_array_get(entries, i));
     return count;
 }
 
 size_t openai_length(const json_t *string)
 {
-    const char *bytes = json_string_value(string);
-    size_t count = 0;
-    for (size_t i = 0; i < json_string_length(string); i++)
-        count += ((unsigned char)bytes[i] & 0xC0) != 0x80;
-    return count;
-}
-
-/* The alternatives, and the token itself where it is none of them. */
-static json_t *top_by_name(const json_t *entry)
-{
-    const json_t *top = json_object_get(entry, "top_logprobs");
-    if (!json_is_array(top))
-        return json_null();
-    json_t *named = json_object();
-    for (size_t k = 0; named && k <= json_array_size(top); k++) {
-        const json_t *other = k < json_array_size(top) ? json_array_get(top, k) : entry;
-        const char *name = json_string_value(json_object_get(other, "token"));
-        if (name && !json_object_get(named, name) && json_object_set(named, name, json_object_get(other, "logprob")) != 0) {
-            json_decref(named);
-            named = NULL;
-        }
-    }
-    return named;
+    return characters_of(json_string_value(string), json_string_length(string));
 }
 
 /* Parallel lists of entries: tokens, token_logprobs, top_logprobs, text_offset. */
@@ -101,7 +115,7 @@ static void add_entry(lists *l, const json_t *entry, size_t offset)
 {
     l->tokens = openai_push(l->tokens, json_incref(json_object_get(entry, "token")));
     l->numbers = openai_push(l->numbers, json_incref(json_object_get(entry, "logprob")));
-    l->tops = openai_push(l->tops, top_by_name(entry));
+    l->tops = openai_push(l->tops, json_incref(json_object_get(entry, "top_logprobs")));
     l->offsets = openai_push(l->offsets, json_integer((json_int_t)offset));
 }
 
@@ -114,12 +128,12 @@ static json_t *flatten(const json_t *prompt, const json_t *entries, size_t offse
     for (size_t i = 0; i < json_array_size(prompt); i++) {
         const json_t *entry = json_array_get(prompt, i);
         add_entry(&l, entry, at > more ? at - more : 0);
-        at += characters_of(entry);
+        at += length_of(entry);
     }
     for (size_t i = 0; i < json_array_size(entries); i++) {
         const json_t *entry = json_array_get(entries, i);
         add_entry(&l, entry, offset);
-        offset += characters_of(entry);
+        offset += length_of(entry);
     }
     return json_pack("{so so so so}", "tokens", l.tokens, "token_logprobs", l.numbers, "top_logprobs", l.tops, "text_offset",
                      l.offsets);

@@ -12,14 +12,13 @@
 
 /* Text that may hold NUL or be cut inside a character: both become U+FFFD. */
 json_t *openai_text(const char *bytes, size_t count);
-/* The token of an event with at most `top` alternatives: {"token", "logprob", "bytes", "top_logprobs"}; of a prompt's first,
- * logprob and top_logprobs are null. */
-json_t *openai_token(const bp_event *event, uint32_t top);
+/* The token of an event with at most `top` alternatives, for openai_logprobs of the same kind. */
+json_t *openai_token(unsigned kind, const bp_event *event, uint32_t top);
 /* Entries of openai_token as the endpoint gives them: {"content": entries}, or for text completions parallel lists, whose
  * text_offset counts characters. Before them come those of an echoed prompt of `offset` characters, or NULL; they themselves
  * begin at `offset`. */
 json_t *openai_logprobs(unsigned kind, const json_t *prompt, const json_t *entries, size_t offset);
-/* Characters of the entries' own bytes. */
+/* Characters of the entries of a text completion. */
 size_t openai_characters(const json_t *entries);
 /* Characters of a string; 0 of NULL. */
 size_t openai_length(const json_t *string);

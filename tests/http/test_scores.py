@@ -6,7 +6,8 @@ import threading
 
 import pytest
 
-from conftest import PROGRAM, error_of
+import tiny_models
+from conftest import PROGRAM, ROOT, Server, error_of
 
 ALPHABET = "A, B, C, D, E, F,"
 # What lm-eval sends for log-likelihoods.
@@ -126,6 +127,30 @@ def test_the_best_of_several_answers(alive):
     assert [c["index"] for c in several] == [0, 1] and several[0]["text"] == each[best[0]]["text"]
     assert several[0]["logprobs"] is None
     assert [c["text"] for c in complete(alive, **body, n=6, best_of=6)["choices"]] == [c["text"] for c in each]
+
+
+def test_text_before_the_prompt_takes_no_place_in_it(tmp_path):
+    gemma = subprocess.run([ROOT / "tools" / "fetch", "gemma3"], capture_output=True, text=True, check=True).stdout.strip()
+    s = Server(tmp_path, f"  smol: {{ file: {gemma}, context: 256 }}")
+    prompt = "Hello wörld, this"
+    choice = complete(s, prompt=prompt, echo=True, max_tokens=2)["choices"][0]
+    lists = choice["logprobs"]
+    assert choice["text"].startswith(prompt) and lists["tokens"][0] == "<bos>" and lists["token_logprobs"][1] < 0
+    assert lists["text_offset"][:2] == [0, 0]
+    for token, begin in list(zip(lists["tokens"], lists["text_offset"]))[1:]:
+        assert choice["text"][begin:begin + len(token)] == token
+    assert s.stop() == 0
+
+
+def test_lists_of_scores_have_an_end(tmp_path):
+    tiny = tiny_models.mistral(tmp_path / "tiny", headless=False)
+    s = Server(tmp_path, f"  smol: {{ file: {tiny} }}")
+    body = {"model": "smol", "echo": True, "max_tokens": 0, "logprobs": 0}
+    lists = s.post("/v1/completions", {**body, "prompt": ["x" * 120] * 200}).json["choices"]
+    assert len(lists) == 200 and all(c["logprobs"] == lists[0]["logprobs"] for c in lists)
+    error_of(s.post("/v1/completions", {**body, "prompt": ["x" * 120] * 600}), 400, "invalid_value", "prompt")
+    assert s.post("/v1/completions", {**body, "prompt": "x"}).status == 200
+    assert s.stop() == 0
 
 
 @pytest.mark.parametrize("body", [{"best_of": 21}, {"best_of": 0}, {"best_of": 1, "n": 2}, {"best_of": 2, "stream": True},
