@@ -8,7 +8,7 @@
  *   reply.c     responses and errors
  *   generate.c  chat and text completions; whole.c and events.c write them
  *   embeddings.c /v1/embeddings; rerank.c /v1/rerank; vectors.c is the loop of both
- *   responses.c /v1/responses, on the same machinery
+ *   responses.c /v1/responses, on the same machinery; responses_input.c reads its requests
  *   models.c    /v1/models
  *   tokens.c    /tokenize, /detokenize, /apply-template, /tokenizer_info
  *   status.c    /health, /version, /openapi.json

@@ -1,8 +1,9 @@
 /* /v1/responses: the newer shape of a chat. Nothing is stored: a request brings its whole conversation.
  *
- * The body becomes that of a chat completion, which knows how to read the rest; the answer is told in this shape's own
- * objects and events. */
+ * The body becomes that of a chat completion (responses_input.c); the answer is told in this shape's own objects and events.
+ * Its items are one message, where there is text or nothing else, and the calls of tools, in the order in which they begin. */
 #include "http/generate.h"
+#include "http/responses.h"
 
 #include "openai/answer.h"
 
@@ -16,109 +17,11 @@ typedef struct response {
     json_t *asked; /* the body as it came */
     char message[48];
     int sequence; /* of the next event */
-    text whole;   /* the answer so far */
+    text whole;   /* the answer's text so far */
+    bool opened;  /* there is a message */
+    size_t calls_before, calls_told; /* calls that began before it; those whose items a stream was told of */
     outgoing out;
 } response;
-
-/* --- from the body to that of a chat -------------------------------------------------------------------------------- */
-
-/* Parts of the type input_text or output_text become a chat's. */
-static bool convert_content(json_t *message, const json_t *content, size_t index, refusal *why)
-{
-    if (json_is_string(content))
-        return json_object_set(message, "content", (json_t *)content) == 0 || refuse_memory(why);
-    if (content && !json_is_array(content))
-        return refuse(why, "input", "invalid_value", "input[%zu].content is neither a string nor a list of parts", index);
-    json_t *parts = json_array();
-    for (size_t i = 0; i < json_array_size(content); i++) {
-        const json_t *part = json_array_get(content, i);
-        const char *type = json_string_value(json_object_get(part, "type"));
-        if (!type || (strcmp(type, "input_text") != 0 && strcmp(type, "output_text") != 0)) {
-            json_decref(parts);
-            return refuse(why, "input", "invalid_value", "input[%zu].content[%zu] is not text; other kinds are not supported",
-                          index, i);
-        }
-        parts = openai_push(parts, json_pack("{ss sO?}", "type", "text", "text", json_object_get(part, "text")));
-    }
-    return json_object_set_new(message, "content", parts) == 0 || refuse_memory(why);
-}
-
-static bool convert_item(json_t *messages, const json_t *item, size_t index, refusal *why)
-{
-    const json_t *given = openai_given(item, "type"), *role = json_object_get(item, "role");
-    const char *type = given ? json_string_value(given) : "message";
-    if (!type || strcmp(type, "message") != 0 || !json_is_string(role))
-        return refuse(why, "input", "invalid_value", "input[%zu] is not a message; other items are not supported", index);
-    json_t *message = json_pack("{sO}", "role", role);
-    return message && json_array_append_new(messages, message) == 0
-               ? convert_content(message, json_object_get(item, "content"), index, why) : refuse_memory(why);
-}
-
-static bool convert_input(const json_t *body, json_t *messages, refusal *why)
-{
-    const json_t *input = openai_given(body, "input"), *instructions = openai_given(body, "instructions");
-    if (instructions && !json_is_string(instructions))
-        return refuse(why, "instructions", "invalid_value", "instructions is not a string");
-    if (instructions && json_array_append_new(messages, json_pack("{ss sO}", "role", "system", "content", instructions)) != 0)
-        return refuse_memory(why);
-    if (json_is_string(input))
-        return json_array_append_new(messages, json_pack("{ss sO}", "role", "user", "content", input)) == 0 || refuse_memory(why);
-    if (json_array_size(input) == 0)
-        return refuse(why, "input", "invalid_value", "input is not a string or a list of at least one message");
-    for (size_t i = 0; i < json_array_size(input); i++)
-        if (!convert_item(messages, json_array_get(input, i), i, why))
-            return false;
-    return true;
-}
-
-static bool check_fields(const json_t *body, refusal *why)
-{
-    static const char *const unsupported[] = {"previous_response_id", "conversation", "prompt", "background", "include",
-                                              "reasoning", "max_tool_calls", "top_logprobs"};
-    for (size_t i = 0; i < sizeof unsupported / sizeof *unsupported; i++) {
-        const json_t *value = openai_given(body, unsupported[i]);
-        if (value && !json_is_false(value) && !(json_is_array(value) && json_array_size(value) == 0))
-            return refuse(why, unsupported[i], "unsupported", "%s is not supported", unsupported[i]);
-    }
-    const char *format = json_string_value(json_object_get(json_object_get(openai_given(body, "text"), "format"), "type"));
-    if (format && strcmp(format, "text") != 0)
-        return refuse(why, "text", "unsupported", "text.format other than text is not supported");
-    if (json_array_size(openai_given(body, "tools")) > 0)
-        return refuse(why, "tools", "unsupported", "tools are not supported here");
-    const char *truncation = json_string_value(openai_given(body, "truncation"));
-    if (truncation && strcmp(truncation, "disabled") != 0)
-        return refuse(why, "truncation", "unsupported", "truncation other than \"disabled\" is not supported");
-    const json_t *most = openai_given(body, "max_output_tokens");
-    if (most && (!json_is_integer(most) || json_integer_value(most) < 16))
-        return refuse(why, "max_output_tokens", "invalid_value", "max_output_tokens is not a whole number from 16");
-    return true;
-}
-
-/* A field that is there. */
-static bool copy_field(json_t *chat, const char *name, json_t *value)
-{
-    return !value || json_object_set(chat, name, value) == 0;
-}
-
-/* A new reference; NULL with the reason. */
-static json_t *convert(const json_t *body, refusal *why)
-{
-    static const char *const kept[] = {"model", "temperature", "top_p", "stream", "seed", "top_k", "min_p"};
-    json_t *chat = json_object(), *messages = json_array();
-    if (!chat || json_object_set_new(chat, "messages", messages) != 0) {
-        json_decref(chat);
-        refuse_memory(why);
-        return NULL;
-    }
-    bool good = true;
-    for (size_t i = 0; i < sizeof kept / sizeof *kept; i++)
-        good = good && copy_field(chat, kept[i], json_object_get(body, kept[i]));
-    good = good && copy_field(chat, "max_completion_tokens", openai_given(body, "max_output_tokens"));
-    if ((good || refuse_memory(why)) && check_fields(body, why) && convert_input(body, messages, why))
-        return chat;
-    json_decref(chat);
-    return NULL;
-}
 
 /* --- objects -------------------------------------------------------------------------------------------------------- */
 
@@ -135,6 +38,38 @@ static json_t *item_of(const response *r, progress status)
         content = openai_push(content, part_of(r));
     return json_pack("{ss ss ss ss so}", "type", "message", "id", r->message, "status", progress_names[status], "role", "assistant", "content",
                      content);
+}
+
+static json_t *call_item(const call *one, progress status)
+{
+    bool over = status != IN_PROGRESS;
+    return json_pack("{ss so ss ss ss ss%}", "type", "function_call", "id", json_sprintf("fc_%s", one->id), "status",
+                     progress_names[over && !one->whole ? INCOMPLETE : status == INCOMPLETE ? COMPLETED : status], "call_id", one->id, "name",
+                     one->name, "arguments", text_string(&one->arguments), over ? one->arguments.size : (size_t)0);
+}
+
+static int message_index(const response *r)
+{
+    return (int)r->calls_before;
+}
+
+static int call_index(const response *r, size_t number)
+{
+    return (int)(number + (r->opened && number >= r->calls_before));
+}
+
+/* All items of an answer that is over. */
+static json_t *output_of(const response *r, progress status)
+{
+    const calls *c = &r->g.answers[0].calls;
+    json_t *list = json_array();
+    for (size_t i = 0; i <= c->count; i++) {
+        if (r->opened && i == r->calls_before)
+            list = openai_push(list, item_of(r, status));
+        if (i < c->count)
+            list = openai_push(list, call_item(&c->list[i], status));
+    }
+    return list;
 }
 
 static json_t *usage_of(const response *r)
@@ -161,14 +96,15 @@ static json_t *object_of(const response *r, progress status)
     json_t *object = json_pack(
         "{ss ss sI ss sn so ss so so}", "id", r->g.id, "object", "response", "created_at", (json_int_t)r->g.created, "status",
         progress_names[status], "error", "incomplete_details", cut ? json_pack("{ss}", "reason", "max_output_tokens") : json_null(), "model",
-        r->g.exchange->model, "output", over ? json_pack("[o]", item_of(r, status)) : json_array(),
+        r->g.exchange->model, "output", over ? output_of(r, status) : json_array(),
         "usage", over ? usage_of(r) : json_null());
     json_t *rest = json_pack(
-        "{so so so so so s[] ss sb ss s{s{ss}} sb sn}", "instructions", asked(r, "instructions", json_null()),
+        "{so so so so so so so so ss so sb sn}", "instructions", asked(r, "instructions", json_null()),
         "max_output_tokens", asked(r, "max_output_tokens", json_null()), "metadata", asked(r, "metadata", json_object()),
         "temperature", asked(r, "temperature", json_real((double)s->temperature)), "top_p",
-        asked(r, "top_p", json_real((double)s->top_p)), "tools", "tool_choice", "auto", "parallel_tool_calls", 1, "truncation",
-        "disabled", "text", "format", "type", "text", "store", 0, "previous_response_id");
+        asked(r, "top_p", json_real((double)s->top_p)), "tools", asked(r, "tools", json_array()), "tool_choice",
+        asked(r, "tool_choice", json_string("auto")), "parallel_tool_calls", asked(r, "parallel_tool_calls", json_true()), "truncation",
+        "disabled", "text", asked(r, "text", json_pack("{s{ss}}", "format", "type", "text")), "store", 0, "previous_response_id");
     if (!object || !rest || json_object_update(object, rest) != 0) {
         json_decref(object);
         object = NULL;
@@ -195,12 +131,13 @@ static bool add(response *r, const char *type, json_t *fields)
 /* An event about the one part of the one item. */
 static bool add_part(response *r, const char *type, const char *key, json_t *value)
 {
-    return add(r, type, json_pack("{ss si si so}", "item_id", r->message, "output_index", 0, "content_index", 0, key, value));
+    return add(r, type, json_pack("{ss si si so}", "item_id", r->message, "output_index", message_index(r), "content_index", 0, key,
+                               value));
 }
 
 static bool add_item(response *r, const char *type, progress status)
 {
-    return add(r, type, json_pack("{si so}", "output_index", 0, "item", item_of(r, status)));
+    return add(r, type, json_pack("{si so}", "output_index", message_index(r), "item", item_of(r, status)));
 }
 
 static bool add_object(response *r, const char *type, progress status)
@@ -210,9 +147,61 @@ static bool add_object(response *r, const char *type, progress status)
 
 static bool begin(response *r)
 {
-    return add_object(r, "response.created", IN_PROGRESS) && add_object(r, "response.in_progress", IN_PROGRESS) &&
-           add_item(r, "response.output_item.added", IN_PROGRESS) &&
-           add_part(r, "response.content_part.added", "part", part_of(r));
+    return add_object(r, "response.created", IN_PROGRESS) && add_object(r, "response.in_progress", IN_PROGRESS);
+}
+
+/* The message begins, behind the calls that there are. */
+static bool open_message(response *r, bool streamed)
+{
+    if (r->opened)
+        return true;
+    r->opened = true;
+    r->calls_before = streamed ? r->calls_told : r->g.answers[0].calls.count;
+    return !streamed || (add_item(r, "response.output_item.added", IN_PROGRESS) &&
+                         add_part(r, "response.content_part.added", "part", part_of(r)));
+}
+
+/* An event about a call. */
+static bool add_call(response *r, const char *type, size_t number, const char *key, const char *bytes, size_t count)
+{
+    const call *one = &r->g.answers[0].calls.list[number];
+    return add(r, type, json_pack("{so si ss%}", "item_id", json_sprintf("fc_%s", one->id), "output_index", call_index(r, number), key,
+                                  bytes, count));
+}
+
+static bool add_call_item(response *r, const char *type, size_t number, progress status)
+{
+    return add(r, type, json_pack("{si so}", "output_index", call_index(r, number), "item",
+                                  call_item(&r->g.answers[0].calls.list[number], status)));
+}
+
+/* What came of calls. */
+static bool tell_calls(response *r)
+{
+    calls *c = &r->g.answers[0].calls;
+    for (size_t i = 0; i < c->count; i++) {
+        call *one = &c->list[i];
+        size_t more = one->arguments.size - one->told;
+        if (!one->begun && (r->calls_told = i + 1, !add_call_item(r, "response.output_item.added", i, IN_PROGRESS)))
+            return false;
+        one->begun = true;
+        if (more && !add_call(r, "response.function_call_arguments.delta", i, "delta", one->arguments.data + one->told, more))
+            return false;
+        one->told = one->arguments.size;
+    }
+    return true;
+}
+
+static bool end_calls(response *r, progress status)
+{
+    const calls *c = &r->g.answers[0].calls;
+    for (size_t i = 0; i < c->count; i++) {
+        const text *arguments = &c->list[i].arguments;
+        if (!add_call(r, "response.function_call_arguments.done", i, "arguments", text_string(arguments), arguments->size) ||
+            !add_call_item(r, "response.output_item.done", i, status))
+            return false;
+    }
+    return true;
 }
 
 static progress outcome(const response *r)
@@ -220,14 +209,21 @@ static progress outcome(const response *r)
     return r->g.answers[0].finish == BP_FINISH_LENGTH ? INCOMPLETE : COMPLETED;
 }
 
+static bool end_message(response *r, progress status)
+{
+    if (!r->opened)
+        return true;
+    json_t *whole = openai_text(text_string(&r->whole), r->whole.size);
+    json_t *done = json_pack("{ss si si so s[]}", "item_id", r->message, "output_index", message_index(r), "content_index", 0, "text",
+                             whole, "logprobs");
+    return add(r, "response.output_text.done", done) && add_part(r, "response.content_part.done", "part", part_of(r)) &&
+           add_item(r, "response.output_item.done", status);
+}
+
 static bool end(response *r)
 {
     progress status = outcome(r);
-    json_t *whole = openai_text(text_string(&r->whole), r->whole.size);
-    json_t *done = json_pack("{ss si si so s[]}", "item_id", r->message, "output_index", 0, "content_index", 0, "text", whole,
-                             "logprobs");
-    return add(r, "response.output_text.done", done) && add_part(r, "response.content_part.done", "part", part_of(r)) &&
-           add_item(r, "response.output_item.done", status) &&
+    return end_message(r, status) && end_calls(r, status) &&
            add_object(r, status == INCOMPLETE ? "response.incomplete" : "response.completed", status);
 }
 
@@ -237,17 +233,20 @@ static bool keep(generation *g, answer *a, const bp_event *event)
     return true;
 }
 
-/* Takes the text that came; of a stream also as an event. */
+/* Takes the text that came; of a stream also as an event. An answer of nothing is an empty message. */
 static bool take_text(response *r, bool streamed)
 {
     answer *a = &r->g.answers[0];
+    bool empty = r->g.running == 0 && a->calls.count == 0;
+    if ((a->text.size || empty) && !open_message(r, streamed))
+        return refuse_memory(&r->g.why);
     if (a->text.size == 0)
         return true;
     json_t *delta = streamed ? openai_text(text_string(&a->text), a->text.size) : NULL;
     bool good = text_append(&r->whole, text_string(&a->text), a->text.size) &&
                 (!streamed || add(r, "response.output_text.delta",
-                                  json_pack("{ss si si so s[]}", "item_id", r->message, "output_index", 0, "content_index", 0,
-                                            "delta", delta, "logprobs")));
+                                  json_pack("{ss si si so s[]}", "item_id", r->message, "output_index", message_index(r),
+                                            "content_index", 0, "delta", delta, "logprobs")));
     text_clear(&a->text);
     return good || refuse_memory(&r->g.why);
 }
@@ -264,11 +263,11 @@ static void stream(response *r)
     bool good = true, begun = false;
     while (good && g->running > 0) {
         good = generation_round(g, keep);
-        if (good && !begun && (g->answers[0].text.size || g->running == 0)) {
+        if (good && !begun && (g->answers[0].text.size || g->answers[0].calls.count || g->running == 0)) {
             good = begin(r) || refuse_memory(&g->why);
             begun = true;
         }
-        good = good && take_text(r, true);
+        good = good && take_text(r, true) && (tell_calls(r) || refuse_memory(&g->why));
         if (good && !outgoing_send(g, &r->out)) {
             generation_lost(g);
             return;
@@ -302,7 +301,7 @@ void route_responses(exchange *e)
     response r = {0};
     refusal why;
     r.asked = body_json(e, &why);
-    json_t *chat = r.asked ? convert(r.asked, &why) : NULL;
+    json_t *chat = r.asked ? response_convert(r.asked, &why) : NULL;
     if (!chat) {
         reply_refused(e, &why);
     } else if (generation_open(&r.g, e, chat, OPENAI_CHAT, "resp_")) {

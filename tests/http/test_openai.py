@@ -149,7 +149,7 @@ def test_a_stream_of_a_response(client):
 @pytest.mark.parametrize("field, value", [
     ("input", None), ("input", []), ("input", [{"role": "user", "content": [{"type": "input_image"}]}]), ("input", 3),
     ("previous_response_id", "resp_1"), ("max_output_tokens", 15), ("tools", [{"type": "web_search"}]),
-    ("text", {"format": {"type": "json_object"}}), ("truncation", "auto"), ("temperature", 3), ("model", None)])
+    ("text", {"format": {"type": "hiccup"}}), ("truncation", "auto"), ("temperature", 3), ("model", None)])
 def test_wrong_responses(server, field, value):
     error_of(server.post("/v1/responses", {"model": "smol", "input": "Hi", field: value}), 400, param=field)
 

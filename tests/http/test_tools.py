@@ -109,6 +109,52 @@ def test_the_template_sees_objects(server):
     assert '<tool_call>\n{"name": "get_weather", "arguments": {"city": "Paris"}}\n</tool_call>' in prompt and "<tool_response>" in prompt
 
 
+FLAT = [{"type": "function", **tool["function"]} for tool in TOOLS]
+
+
+def respond(client, **more):
+    return client.responses.create(**{"model": "qwen", "input": ASKED, "temperature": 0, "max_output_tokens": 80, "tools": FLAT, **more})
+
+
+def test_a_call_in_a_response(client):
+    answer = respond(client, tool_choice="required", parallel_tool_calls=False)
+    call, = answer.output
+    assert answer.status == "completed" and call.type == "function_call" and call.status == "completed" and call.name == "get_weather"
+    jsonschema.validate(json.loads(call.arguments), WEATHER)
+    assert answer.tools[0].name == "get_weather" and answer.tool_choice == "required" and not answer.parallel_tool_calls
+    named = respond(client, tool_choice={"type": "function", "name": "get_time"}, parallel_tool_calls=False).output[0]
+    assert named.name == "get_time"
+    told = [*ASKED, call.model_dump(exclude_none=True), {"type": "function_call_output", "call_id": call.call_id, "output": "21 degrees"}]
+    back = respond(client, input=told, tools=openai.NOT_GIVEN)
+    assert "21" in back.output_text and back.output[0].type == "message"
+
+
+def test_a_streamed_call_in_a_response(client):
+    whole = respond(client, tool_choice="required", parallel_tool_calls=False).output[0]
+    events = list(respond(client, tool_choice="required", parallel_tool_calls=False, stream=True))
+    kinds = [e.type.removeprefix("response.") for e in events]
+    assert kinds[:3] == ["created", "in_progress", "output_item.added"]
+    assert kinds[-3:] == ["function_call_arguments.done", "output_item.done", "completed"]
+    assert set(kinds[3:-3]) == {"function_call_arguments.delta"} and [e.sequence_number for e in events] == list(range(len(events)))
+    assert events[2].item.name == whole.name and events[2].item.arguments == "" and {e.output_index for e in events[2:-1]} == {0}
+    assert "".join(e.delta for e in events[3:-3]) == whole.arguments == events[-3].arguments
+    assert events[-1].response.output[0].arguments == whole.arguments
+
+
+def test_a_schema_in_a_response(client):
+    form = {"type": "json_schema", "name": "x", "schema": {"type": "object", "properties": {"n": {"type": "integer"}}, "required": ["n"]}}
+    answer = respond(client, tools=openai.NOT_GIVEN, input="Give me a number as JSON.", text={"format": form})
+    assert isinstance(json.loads(answer.output_text)["n"], int)
+
+
+@pytest.mark.parametrize("more", [{"tools": [{"type": "web_search"}]}, {"tools": 3}, {"tool_choice": {"type": "function", "name": "absent"}},
+                                  {"input": [{"type": "function_call", "name": "x"}]}, {"input": [{"type": "function_call_output"}]},
+                                  {"text": {"format": {"type": "x"}}}, {"text": 3}])
+def test_wrong_tools_in_a_response(server, more):
+    error_of(server.post("/v1/responses", {"model": "qwen", "input": "Hi", "max_output_tokens": 16, "tools": FLAT, **more}), 400,
+             param=next(iter(more)))
+
+
 @pytest.mark.parametrize("more, param", [({"tool_choice": {"type": "function", "function": {"name": "absent"}}}, "tool_choice"),
                                          ({"tools": None, "tool_choice": "required"}, "tool_choice"), ({"tools": [], "tool_choice": "required"}, "tool_choice"),
                                          ({"tool_choice": "sometimes"}, "tool_choice"), ({"tool_choice": {"type": "function"}}, "tool_choice"),
