@@ -63,7 +63,8 @@ static bool read(embeddings *m, exchange *e, json_t *body, refusal *why)
         return refuse(why, "model", "invalid_value", "model is missing");
     if (!openai_request_read(&m->request, body, OPENAI_EMBEDDING, false, server->api, server->engine, NULL, why))
         return false;
-    m->request.request.salt = keys_tenant(e);
+    if (!keys_apply(e, &m->request.request, why))
+        return false;
     if (server->api->find_model(server->engine, m->request.request.model, &index, NULL) == BP_OK &&
         server->api->model_info(server->engine, index, &info, NULL) == BP_OK)
         memcpy(e->model, info.name, sizeof info.name);

@@ -219,8 +219,7 @@ static bool read_request(generation *g, json_t *body, unsigned kind, refusal *wh
         return false;
     }
     memcpy(g->exchange->model, info.name, sizeof info.name);
-    r->salt = keys_tenant(g->exchange);
-    return true;
+    return keys_apply(g->exchange, r, why);
 }
 
 static void name_generation(generation *g, const char *prefix)

@@ -33,7 +33,7 @@
 
 typedef struct http_config {
     const char *host, *api_key, *api_key_file, *certificate, *access_log;
-    int64_t port, connections, body_seconds, idle_seconds, key_requests, key_concurrency;
+    int64_t port, connections, body_seconds, idle_seconds, key_requests, key_concurrency, max_priority;
     uint64_t body_limit;
 } http_config;
 
@@ -105,6 +105,8 @@ bool keys_check(exchange *e, refusal *why); /* finds the request's key */
 bool keys_enter(exchange *e, refusal *why); /* takes a place of it */
 void keys_leave(exchange *e);
 const char *keys_tenant(const exchange *e); /* NULL without keys */
+/* Makes the request one of its key's; not with a priority above what the server allows. */
+bool keys_apply(const exchange *e, bp_request *r, refusal *why);
 
 /* secure.c: before CivetWeb is told to speak TLS */
 bool secure_prepare(const http *server, bp_error *error);

@@ -1,7 +1,8 @@
 /* Keys: who may ask, how often, and how much at a time.
  *
  * A key's requests are counted by a bucket that holds one minute of them and fills evenly. The number of a key is the tenant's
- * name in the engine: prompts of one key never find what another key's prompts left in the prefix cache. */
+ * name in the engine: prompts of one key never find what another key's prompts left in the prefix cache, and those who wait are
+ * admitted in turns of keys. */
 #include "http/http.h"
 
 #include "common/fail.h"
@@ -109,6 +110,14 @@ void keys_leave(exchange *e)
 const char *keys_tenant(const exchange *e)
 {
     return e->key ? e->key->tenant : NULL;
+}
+
+bool keys_apply(const exchange *e, bp_request *r, refusal *why)
+{
+    int64_t most = e->server->config->max_priority;
+    r->salt = keys_tenant(e);
+    return r->priority <= most || refuse(why, "priority", "invalid_value", "priority is %d, and this server allows %lld at most",
+                                         r->priority, (long long)most);
 }
 
 /* --- where they come from ------------------------------------------------------------------------------------------ */

@@ -25,6 +25,8 @@ static const bp_option options[] = {
      .help = "Requests a minute that one key may send; 0 is no limit."},
     {.name = "key_concurrency", .type = BP_OPTION_INT, .fallback = "0", .min = 0, .max = 65536, CONFIG(key_concurrency),
      .help = "Requests of one key that may run at a time; 0 is no limit."},
+    {.name = "max_priority", .type = BP_OPTION_INT, .fallback = "0", .min = 0, .max = 100, CONFIG(max_priority),
+     .help = "The highest priority that a request may have; with 0 requests may only stand back."},
     {.name = "access_log", .type = BP_OPTION_PATH, CONFIG(access_log),
      .help = "A file that gets a JSON object a line for every request; without one none is written."},
     {.name = "certificate", .type = BP_OPTION_PATH, CONFIG(certificate),

@@ -471,6 +471,7 @@ static const field fields[] = {
     {"repeat_penalty", BOTH, read_real, SAMPLING(repetition_penalty), 0.01, 100}, /* its other name */
     {"frequency_penalty", BOTH, read_real, SAMPLING(frequency_penalty), -2, 2},
     {"presence_penalty", BOTH, read_real, SAMPLING(presence_penalty), -2, 2},
+    {"priority", ALL, read_whole, offsetof(bp_request, priority), -100, 100}, /* two's complement either way */
     /* Nothing of the answer depends on these. */
     {"user", ALL, ignore, 0, 0, 0},
     {"metadata", ALL, ignore, 0, 0, 0},

@@ -19,15 +19,16 @@ IDLE, STREAMS = map(int, os.environ.get("BACKPLANE_CROWD", "300 32").split())
 STREAM = {"model": "smol", "prompt": "Once upon a time", "max_tokens": 24, "temperature": 0, "ignore_eos": True, "stream": True}
 
 
-def request(path, body=None):
+def request(path, body=None, key=None):
     data = json.dumps(body).encode() if body else b""
     length = f"Content-Type: application/json\r\nContent-Length: {len(data)}\r\n" if body else ""
-    return f"{'POST' if body else 'GET'} {path} HTTP/1.1\r\nHost: localhost\r\n{length}\r\n".encode() + data
+    bearer = f"Authorization: Bearer {key}\r\n" if key else ""
+    return f"{'POST' if body else 'GET'} {path} HTTP/1.1\r\nHost: localhost\r\n{bearer}{length}\r\n".encode() + data
 
 
-def connect(server, path, body=None):
+def connect(server, path, body=None, key=None):
     connection = socket.create_connection(("127.0.0.1", server.port), timeout=30)
-    connection.sendall(request(path, body))
+    connection.sendall(request(path, body, key))
     return connection
 
 
@@ -148,6 +149,43 @@ def test_61_streams_for_all_threads_leave_some_for_health(tmp_path, smollm2):
         assert time.monotonic() < deadline
         time.sleep(0.1)
     streams.close()
+    assert s.stop() == 0
+
+
+def order_of(server, asked):
+    """Sends (key, body) while one request runs, and gives the places in `asked` in the order in which their answers came."""
+    hold = Streams([connect(server, "/v1/completions", {**STREAM, "max_tokens": 300}, "a")])
+    hold.read_until(started)
+    connections = []
+    for place, (key, body) in enumerate(asked):
+        connections.append(connect(server, "/v1/completions", {**STREAM, "max_tokens": 2, **body}, key))
+        while f'backplane_requests_waiting{{model="smol"}} {place + 1}\n' not in server.get("/metrics", ["Authorization: Bearer a"]).body.decode():
+            time.sleep(0.01)
+    hold.close()
+    streams, order = Streams(connections), []
+    while len(order) < len(asked):
+        for number, _ in streams.poll.poll(1):
+            connection = streams.by_number[number]
+            streams.received[connection] += connection.recv(65536)
+            place = connections.index(connection)
+            if ended(streams.received[connection]) and place not in order:
+                order.append(place)
+    streams.close()
+    return order
+
+
+def test_keys_take_turns_and_priorities_go_first(tmp_path, smollm2):
+    (tmp_path / "keys").write_text("a\nb\n")
+    s = Server(tmp_path, f"  smol: {{ file: {smollm2}, load: eager, context: 512, max_batch: 1 }}", ", api_key_file: keys, max_priority: 5")
+    order = order_of(s, [("a", {})] * 8 + [("b", {}), ("b", {})])
+    assert order[0] == 8 and 9 in order[:3] and [place for place in order if place < 8] == list(range(8))
+    assert order_of(s, [("a", {"priority": -1}), ("a", {}), ("b", {"priority": 5}), ("a", {"priority": 2})]) == [2, 3, 1, 0]
+    for path, body in [("/v1/completions", STREAM), ("/v1/chat/completions", {"messages": [{"role": "user", "content": "Hi"}]}),
+                       ("/v1/embeddings", {"input": "Hi"})]:
+        for wrong in (6, 101, -101, 1.5, "1"):
+            reply = s.post(path, {"model": "smol", **body, "stream": False, "priority": wrong} if "input" not in body else
+                           {"model": "smol", **body, "priority": wrong}, ["Authorization: Bearer a"])
+            error_of(reply, 400, "invalid_value", "priority")
     assert s.stop() == 0
 
 
