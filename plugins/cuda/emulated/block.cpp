@@ -11,10 +11,10 @@ struct waiter {
     emulated_thread self; /* what the kernel sees; first, so that it is found from emulated_self */
     state now;
     bool begun;
-    unsigned lane, mask; /* mask: of the lanes it waits for */
-    unsigned parity;     /* of its next exchange */
-    uint64_t *slots;     /* [2][32], the warp's */
-    fiber *on;           /* while it waits */
+    unsigned lane, mask;  /* mask: of the lanes it waits for */
+    unsigned parity;      /* of its next exchange */
+    emulated_slot *slots; /* [2][32], the warp's */
+    fiber *on;            /* while it waits */
     block_runner *runner;
 };
 
@@ -26,7 +26,7 @@ struct block_runner {
     waiter *begins; /* the thread that the next idle fiber begins with */
     const block_work *work;
     waiter threads[BLOCK_THREADS];
-    uint64_t slots[WARPS][2][WARP];
+    emulated_slot slots[WARPS][2][WARP];
     unsigned warp_order[WARPS];
     waiter *lanes;                           /* of the warp that runs */
     unsigned lanes_at, lane_step, lane_from; /* how many have had their turn, and who has which: lane_at */
@@ -123,11 +123,11 @@ unsigned emulated_lane()
     return self()->lane;
 }
 
-const uint64_t *emulated_exchange(unsigned mask, uint64_t value)
+const emulated_slot *emulated_exchange(unsigned mask, uint64_t x, uint64_t y, uint64_t z)
 {
     waiter *w = self();
-    uint64_t *slots = w->slots + w->parity * WARP;
-    slots[w->lane] = value;
+    emulated_slot *slots = w->slots + w->parity * WARP;
+    slots[w->lane] = emulated_slot{x, y, z};
     w->parity ^= 1; /* so that a lane which is one exchange ahead spoils nothing */
     wait_as(AT_WARP, mask);
     return slots;

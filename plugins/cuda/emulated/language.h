@@ -54,8 +54,11 @@ extern __thread emulated_thread *emulated_self;
 /* Both return once every thread of the block, or every lane of `mask`, has come. */
 void __syncthreads();
 void __syncwarp(unsigned mask = 0xffffffffu);
-/* Gives `value`, and once every lane of the mask has: all values, [32], until the lane's next exchange but one. */
-const uint64_t *emulated_exchange(unsigned mask, uint64_t value);
+/* Gives the values, and once every lane of the mask has: all values, [32], until the lane's next exchange but one. */
+struct emulated_slot {
+    uint64_t x, y, z;
+};
+const emulated_slot *emulated_exchange(unsigned mask, uint64_t x, uint64_t y = 0, uint64_t z = 0);
 unsigned emulated_lane();
 
 template <typename T> inline T emulated_shuffle(unsigned mask, T value, unsigned source)
@@ -63,9 +66,9 @@ template <typename T> inline T emulated_shuffle(unsigned mask, T value, unsigned
     static_assert(sizeof(T) == 4 || sizeof(T) == 8, "shuffles are of 32 or 64 bits");
     uint64_t bits = 0;
     std::memcpy(&bits, &value, sizeof value);
-    const uint64_t *all = emulated_exchange(mask, bits);
+    const emulated_slot *all = emulated_exchange(mask, bits);
     if (mask >> source & 1)
-        std::memcpy(&value, &all[source], sizeof value);
+        std::memcpy(&value, &all[source].x, sizeof value);
     return value;
 }
 
@@ -81,19 +84,19 @@ template <typename T> inline T __shfl_sync(unsigned mask, T value, int source)
 
 inline unsigned __reduce_max_sync(unsigned mask, unsigned value)
 {
-    const uint64_t *all = emulated_exchange(mask, value);
+    const emulated_slot *all = emulated_exchange(mask, value);
     for (unsigned i = 0; i < 32; i++)
-        if (mask >> i & 1 && all[i] > value)
-            value = static_cast<unsigned>(all[i]);
+        if (mask >> i & 1 && all[i].x > value)
+            value = static_cast<unsigned>(all[i].x);
     return value;
 }
 
 inline int __reduce_add_sync(unsigned mask, int value)
 {
-    const uint64_t *all = emulated_exchange(mask, static_cast<uint32_t>(value));
+    const emulated_slot *all = emulated_exchange(mask, static_cast<uint32_t>(value));
     uint32_t sum = 0;
     for (unsigned i = 0; i < 32; i++)
-        sum += mask >> i & 1 ? static_cast<uint32_t>(all[i]) : 0;
+        sum += mask >> i & 1 ? static_cast<uint32_t>(all[i].x) : 0;
     return static_cast<int>(sum);
 }
 
@@ -105,6 +108,47 @@ static inline int dot4(uint32_t a, uint32_t b, int c)
     int high = static_cast<int8_t>(a >> 16) * static_cast<int8_t>(b >> 16) +
                static_cast<int8_t>(a >> 24) * static_cast<int8_t>(b >> 24);
     return c + low + high;
+}
+
+/* c += a * b, of signed bytes in 16 x 16 by 16 x 8, by all lanes of a warp together. Lane l brings four elements of K, from
+ * 4 (l % 4), of rows l / 4 and l / 4 + 8 (the halves of its a) and of column l / 4; it gets these rows of columns 2 (l % 4) and
+ * the next. */
+static inline void emulated_mma(int *c, const uint64_t *a, const uint32_t *b)
+{
+    for (unsigned i = 0; i < 4; i++)
+        for (unsigned t = 0; t < 4; t++)
+            c[i] = dot4(static_cast<uint32_t>(a[t] >> i / 2 * 32), b[i % 2 * 4 + t], c[i]);
+}
+
+static inline void mma_16(int *c, const uint32_t *a, uint32_t b)
+{
+    unsigned lane = emulated_lane();
+    const emulated_slot *all = emulated_exchange(0xffffffffu, a[0] | static_cast<uint64_t>(a[1]) << 32, b);
+    uint64_t rows[4];
+    uint32_t columns[8];
+    for (unsigned t = 0; t < 4; t++)
+        rows[t] = all[lane / 4 * 4 + t].x;
+    for (unsigned t = 0; t < 8; t++)
+        columns[t] = static_cast<uint32_t>(all[lane % 4 * 8 + t].y);
+    emulated_mma(c, rows, columns);
+}
+
+/* The same of 16 x 32 by 32 x 8: a[2], a[3] and b[1] are 16 beyond in K. */
+static inline void mma_32(int *c, const uint32_t *a, const uint32_t *b)
+{
+    unsigned lane = emulated_lane();
+    const emulated_slot *all =
+        emulated_exchange(0xffffffffu, a[0] | static_cast<uint64_t>(a[1]) << 32, a[2] | static_cast<uint64_t>(a[3]) << 32,
+                          b[0] | static_cast<uint64_t>(b[1]) << 32);
+    for (unsigned half = 0; half < 2; half++) {
+        uint64_t rows[4];
+        uint32_t columns[8];
+        for (unsigned t = 0; t < 4; t++)
+            rows[t] = half ? all[lane / 4 * 4 + t].y : all[lane / 4 * 4 + t].x;
+        for (unsigned t = 0; t < 8; t++)
+            columns[t] = static_cast<uint32_t>(all[lane % 4 * 8 + t].z >> half * 32);
+        emulated_mma(c, rows, columns);
+    }
 }
 
 static inline float fused(float a, float b, float c)

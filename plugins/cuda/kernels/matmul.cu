@@ -144,11 +144,13 @@ template <uint32_t DTYPE> static void start(gpu_stream *stream, const matmul_arg
     constexpr block_format f = block_format_of(DTYPE);
     constexpr unsigned row_bytes = 2 * MATMUL_WARPS * groups_of(f) * terms_of(f) * WARP * sizeof(float);
     constexpr unsigned fit = MATMUL_SHARED / row_bytes, most = fit < 1u * MATMUL_ROWS ? fit : 1u * MATMUL_ROWS;
+    if (args.rows > MATMUL_ROWS)
+        return launch_matmul_tiles(stream, args);
     matmul_blocks_args with = {args, 1};
     with.at.rows_at_once = args.rows < most ? args.rows : most;
     while (with.blocks_a_warp < 4 && with.blocks_a_warp * 2 * with.at.rows_at_once * row_bytes <= MATMUL_SHARED)
         with.blocks_a_warp *= 2;
-    dim3 grid(matmul_tiles(&args), (args.rows + with.at.rows_at_once - 1) / with.at.rows_at_once);
+    dim3 grid(matmul_tile_count(&args), (args.rows + with.at.rows_at_once - 1) / with.at.rows_at_once);
     launch(stream, matmul_blocks<DTYPE>, grid, MATMUL_THREADS, with.blocks_a_warp * with.at.rows_at_once * row_bytes, with);
 }
 

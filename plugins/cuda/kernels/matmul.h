@@ -37,11 +37,18 @@ DEVICE void finish_output(const matmul_args &args, uint32_t row, uint32_t column
     warp_store(args.out, row, column, y, lane);
 }
 
-static inline unsigned matmul_tiles(const matmul_args *args)
+static inline unsigned matmul_tile_count(const matmul_args *args)
 {
     return (args->weight[0].n + TILE_COLUMNS - 1) / TILE_COLUMNS;
 }
 
+static inline unsigned smaller_of(unsigned a, unsigned b)
+{
+    return a < b ? a : b;
+}
+
+/* matmul_tiles.cu: of quantised weights and more rows than MATMUL_ROWS. */
+void launch_matmul_tiles(gpu_stream *stream, const matmul_args &args);
 /* matmul_floats.cu */
 void launch_matmul_floats(gpu_stream *stream, const matmul_args &args);
 

@@ -146,7 +146,7 @@ __global__ void __launch_bounds__(BF16_WARPS *WARP) matmul_bf16(matmul_args args
 
 void launch_matmul_floats(gpu_stream *stream, const matmul_args &args)
 {
-    unsigned tiles = matmul_tiles(&args), rows = (args.rows + ROWS - 1) / ROWS;
+    unsigned tiles = matmul_tile_count(&args), rows = (args.rows + ROWS - 1) / ROWS;
     size_t shared = 2 * MATMUL_WARPS * ROWS * WARP * sizeof(float);
     if (args.weight[0].dtype == BP_F32)
         launch(stream, matmul_floats<float>, dim3(tiles, rows), MATMUL_THREADS, shared, args);

@@ -26,6 +26,22 @@ static __device__ __forceinline__ int dot4(uint32_t a, uint32_t b, int c)
     return __dp4a(static_cast<int>(a), static_cast<int>(b), c);
 }
 
+/* c += a * b, of signed bytes in 16 x 32 by 32 x 8 and 16 x 16 by 16 x 8: by all lanes of a warp together, which hold
+ * what PTX says. */
+static __device__ __forceinline__ void mma_32(int *c, const uint32_t *a, const uint32_t *b)
+{
+    asm("mma.sync.aligned.m16n8k32.row.col.s32.s8.s8.s32 {%0, %1, %2, %3}, {%4, %5, %6, %7}, {%8, %9}, {%0, %1, %2, %3};"
+        : "+r"(c[0]), "+r"(c[1]), "+r"(c[2]), "+r"(c[3])
+        : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "r"(b[0]), "r"(b[1]));
+}
+
+static __device__ __forceinline__ void mma_16(int *c, const uint32_t *a, uint32_t b)
+{
+    asm("mma.sync.aligned.m16n8k16.row.col.s32.s8.s8.s32 {%0, %1, %2, %3}, {%4, %5}, {%6}, {%0, %1, %2, %3};"
+        : "+r"(c[0]), "+r"(c[1]), "+r"(c[2]), "+r"(c[3])
+        : "r"(a[0]), "r"(a[1]), "r"(b));
+}
+
 static __device__ __forceinline__ float fused(float a, float b, float c)
 {
     return __fmaf_rn(a, b, c);
