@@ -23,7 +23,7 @@ typedef struct place {
 typedef struct span {
     uint32_t first, count, hash;
     uint32_t depth;  /* stacks: the most frames below each other */
-    uint32_t near;   /* what machine_near gives, for the reach of `near_reach`; NO_STATE: not yet */
+    uint32_t near[MACHINE_REACHES]; /* what machine_near gives, for each of near_reach; NO_STATE: not yet */
     bool ends;       /* states: the text may end */
 } span;
 
@@ -54,7 +54,7 @@ struct machine {
     uint32_t *next;      /* [state][class] */
     uint32_t next_rows;
     uint32_t bottom;     /* the stack of the whole text */
-    uint32_t near_reach; /* that `near` of the spans is for */
+    uint32_t near_reach[MACHINE_REACHES]; /* that `near` of the spans is for; 0: none yet */
     uint32_t age;
     closure closure;
     union_memo memo[MEMO_SLOTS];
@@ -137,7 +137,7 @@ static uint32_t pool_intern(pool *p, const void *items, uint32_t count, bool end
         return NO_STATE;
     if (count)
         memcpy(p->items + (size_t)p->item_count * p->item_size, items, bytes);
-    p->spans[p->span_count] = (span){.first = p->item_count, .count = count, .hash = hash, .near = NO_STATE, .ends = ends};
+    p->spans[p->span_count] = (span){.first = p->item_count, .count = count, .hash = hash, .near = {NO_STATE, NO_STATE}, .ends = ends};
     p->item_count += count;
     p->slots[at] = ++p->span_count;
     return p->span_count - 1;
@@ -401,55 +401,55 @@ bool machine_must_end(const machine *m, uint32_t state)
 
 /* --- near states ---------------------------------------------------------------------------------------------------------------- */
 
-static uint32_t near_stack(machine *m, uint32_t stack, uint32_t reach_bytes)
+static uint32_t near_stack(machine *m, uint32_t stack, uint32_t which)
 {
-    uint32_t count = m->stacks.spans[stack].count, near = m->stacks.spans[stack].near;
+    const uint32_t reach_bytes = m->near_reach[which];
+    uint32_t count = m->stacks.spans[stack].count, near = m->stacks.spans[stack].near[which];
     if (near != NO_STATE)
         return near;
     for (uint32_t i = 0; i < count; i++) {
         frame f = frames_of(m, stack)[i];
-        if (f.back == FRAME_END)
-            continue;
-        f.below = near_stack(m, f.below, reach_bytes);
-        f.need = f.need > reach_bytes ? reach_bytes + 1 : f.need;
-        f.room = f.room > reach_bytes ? RULES_UNBOUNDED : f.room;
-        if (f.below == NO_STATE)
+        uint32_t one = m->bottom;
+        if (f.back != FRAME_END) {
+            f.below = near_stack(m, f.below, which);
+            f.need = f.need > reach_bytes ? reach_bytes + 1 : f.need;
+            f.room = f.room > reach_bytes ? RULES_UNBOUNDED : f.room;
+            one = f.below == NO_STATE ? NO_STATE : intern_stack(m, &f, 1);
+        }
+        if (one == NO_STATE)
             return NO_STATE;
-        uint32_t one = intern_stack(m, &f, 1); /* frames that are alike by now become one */
-        near = one == NO_STATE ? one : near == NO_STATE ? one : unite(m, near, one);
+        near = near == NO_STATE ? one : unite(m, near, one); /* frames that are alike by now become one */
         if (near == NO_STATE)
             return NO_STATE;
     }
-    for (uint32_t i = 0; i < count; i++) {
-        if (frames_of(m, stack)[i].back == FRAME_END)
-            near = near == NO_STATE ? m->bottom : unite(m, near, m->bottom);
-    }
-    if (near != NO_STATE)
-        m->stacks.spans[stack].near = near;
+    m->stacks.spans[stack].near[which] = near;
     return near;
 }
 
-static void forget_near(machine *m)
+/* The place of a reach among those that are remembered; the last one makes way for a new one. */
+static uint32_t find_reach(machine *m, uint32_t reach_bytes)
 {
+    for (uint32_t i = 0; i < MACHINE_REACHES; i++)
+        if (m->near_reach[i] == reach_bytes)
+            return i;
+    uint32_t which = m->near_reach[0] ? 1 : 0;
     for (uint32_t i = 0; i < m->stacks.span_count; i++)
-        m->stacks.spans[i].near = NO_STATE;
+        m->stacks.spans[i].near[which] = NO_STATE;
     for (uint32_t i = 0; i < m->states.span_count; i++)
-        m->states.spans[i].near = NO_STATE;
+        m->states.spans[i].near[which] = NO_STATE;
+    m->near_reach[which] = reach_bytes;
+    return which;
 }
 
 bp_status machine_near(machine *m, uint32_t state, uint32_t reach_bytes, uint32_t *out, bp_error *error)
 {
-    if (m->near_reach != reach_bytes) {
-        forget_near(m);
-        m->near_reach = reach_bytes;
-    }
-    uint32_t count = m->states.spans[state].count, near = m->states.spans[state].near;
+    uint32_t which = find_reach(m, reach_bytes), count = m->states.spans[state].count, near = m->states.spans[state].near[which];
     if (near == NO_STATE) {
         place *places = malloc(((size_t)count + 1) * sizeof *places);
         bp_status status = places ? BP_OK : no_memory(error);
         for (uint32_t i = 0; status == BP_OK && i < count; i++) {
             places[i] = places_of(m, state)[i];
-            places[i].stack = near_stack(m, places[i].stack, reach_bytes);
+            places[i].stack = near_stack(m, places[i].stack, which);
             if (places[i].stack == NO_STATE)
                 status = no_memory(error);
         }
@@ -458,7 +458,7 @@ bp_status machine_near(machine *m, uint32_t state, uint32_t reach_bytes, uint32_
         free(places);
         if (status != BP_OK)
             return status;
-        m->states.spans[state].near = near;
+        m->states.spans[state].near[which] = near;
     }
     *out = near;
     return BP_OK;

@@ -52,6 +52,7 @@ static inline uint32_t machine_known(const machine_table *t, uint32_t state, uns
 bool machine_may_end(const machine *m, uint32_t state);  /* a text that led here fits the grammar */
 bool machine_must_end(const machine *m, uint32_t state); /* nothing leads on from here */
 bp_status machine_near(machine *m, uint32_t state, uint32_t reach, uint32_t *out, bp_error *error);
+enum { MACHINE_REACHES = 2 }; /* so many different ones are remembered at a time */
 
 size_t machine_bytes(const machine *m);
 const program *machine_program(const machine *m);

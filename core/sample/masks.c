@@ -8,22 +8,28 @@
 
 #define NO_SLOT UINT32_MAX
 
+enum { SHORT = 16 }; /* bytes of a short token */
+
+typedef enum part { PART_WHOLE, PART_WITH_ENDS, PART_SHORT } part; /* without and with tokens that end; short tokens alone */
+
 typedef struct slot {
     uint64_t machine;
     uint32_t age, state, next; /* next: of its bucket */
-    bool with_ends, asked;     /* asked: since the hand went by */
+    part part;
+    bool asked; /* since the hand went by */
 } slot;
 
 struct masks {
     token_source source;
     size_t words;           /* of a mask */
-    token_trie all, rest;   /* rest: tokens that are not plain */
-    uint64_t *plain, *ends; /* [words] */
+    token_trie few, rest, longer; /* short tokens; those that are not plain; long tokens */
+    uint64_t *plain, *ends; /* [words]; plain: of short ones */
+    uint32_t depth;         /* bytes of the longest token */
     slot *slots;            /* [capacity] */
     uint64_t **bits;        /* [capacity]; NULL until first used */
     uint32_t *buckets;      /* [bucket_mask + 1] slot, or NO_SLOT */
     uint32_t capacity, used, hand, bucket_mask;
-    uint32_t *walk_states, *walk_ends; /* [depth of `all` + 1] */
+    uint32_t *walk_states, *walk_ends; /* [depth + 1] */
 };
 
 static bp_status no_memory(bp_error *error)
@@ -118,7 +124,8 @@ static bp_status absorbs_plain(machine *m, uint32_t state, bool *out, bp_error *
     return status;
 }
 
-static bp_status work_out(masks *k, machine *m, uint32_t state, bool with_ends, uint64_t *bits, bp_error *error)
+/* Short tokens. */
+static bp_status work_out(masks *k, machine *m, uint32_t state, uint64_t *bits, bp_error *error)
 {
     bool plain = false;
     bp_status status = absorbs_plain(m, state, &plain, error);
@@ -128,17 +135,14 @@ static bp_status work_out(masks *k, machine *m, uint32_t state, bool with_ends, 
         memcpy(bits, k->plain, k->words * sizeof *bits);
     else
         memset(bits, 0, k->words * sizeof *bits);
-    status = walk(k, plain ? &k->rest : &k->all, m, state, bits, error);
-    for (size_t w = 0; with_ends && machine_may_end(m, state) && w < k->words; w++)
-        bits[w] |= k->ends[w];
-    return status;
+    return walk(k, plain ? &k->rest : &k->few, m, state, bits, error);
 }
 
 /* --- what is kept --------------------------------------------------------------------------------------------------------------- */
 
 static uint32_t bucket_of(const masks *k, const slot *s)
 {
-    uint64_t hash = (s->machine * 0x9E3779B97F4A7C15u ^ ((uint64_t)s->age << 33 | (uint64_t)s->state << 1 | s->with_ends)) *
+    uint64_t hash = (s->machine * 0x9E3779B97F4A7C15u ^ ((uint64_t)s->age << 34 | (uint64_t)s->state << 2 | s->part)) *
                     0xD6E8FEB86659FD93u;
     return (uint32_t)(hash >> 40) & k->bucket_mask;
 }
@@ -148,7 +152,7 @@ static uint32_t find(const masks *k, const slot *key)
     uint32_t i = k->buckets[bucket_of(k, key)];
     for (; i != NO_SLOT; i = k->slots[i].next) {
         const slot *s = &k->slots[i];
-        if (s->machine == key->machine && s->age == key->age && s->state == key->state && s->with_ends == key->with_ends)
+        if (s->machine == key->machine && s->age == key->age && s->state == key->state && s->part == key->part)
             return i;
     }
     return NO_SLOT;
@@ -188,24 +192,68 @@ static void link_slot(masks *k, uint32_t i, const slot *key)
     k->buckets[bucket] = i;
 }
 
+/* A slot for a key that is not there, whose bits are for the caller to set; NO_SLOT when out of memory. */
+static uint32_t take_slot(masks *k, const slot *key)
+{
+    uint32_t i = make_room(k);
+    if (i != NO_SLOT)
+        link_slot(k, i, key);
+    return i;
+}
+
+/* A slot whose bits could not be worked out goes where nobody asks. */
+static void spoil_slot(masks *k, uint32_t i)
+{
+    unlink_slot(k, i);
+    link_slot(k, i, &(slot){0});
+}
+
+/* The mask of short tokens, which may be one of earlier. */
+static bp_status get_short(masks *k, machine *m, const slot *whole, uint32_t state, const uint64_t **out, bp_error *error)
+{
+    slot key = *whole;
+    key.part = PART_SHORT;
+    bp_status status = machine_near(m, state, SHORT, &key.state, error);
+    if (status != BP_OK)
+        return status;
+    uint32_t i = find(k, &key);
+    if (i == NO_SLOT) {
+        i = take_slot(k, &key);
+        if (i == NO_SLOT)
+            return no_memory(error);
+        status = work_out(k, m, key.state, k->bits[i], error);
+        if (status != BP_OK)
+            spoil_slot(k, i);
+    }
+    k->slots[i].asked = true;
+    *out = k->bits[i];
+    return status;
+}
+
 bp_status masks_get(masks *k, machine *m, uint64_t machine_number, uint32_t state, bool with_ends, const uint64_t **out,
                     bp_error *error)
 {
-    uint32_t near;
-    bp_status status = machine_near(m, state, k->all.depth, &near, error);
+    const uint64_t *few = NULL;
+    slot key = {.machine = machine_number, .age = machine_age(m), .part = with_ends ? PART_WITH_ENDS : PART_WHOLE, .asked = true};
+    bp_status status = machine_near(m, state, k->depth, &key.state, error);
+    uint32_t i = status == BP_OK ? find(k, &key) : NO_SLOT;
+    if (status == BP_OK && i == NO_SLOT) {
+        status = get_short(k, m, &key, key.state, &few, error);
+        i = status == BP_OK ? take_slot(k, &key) : NO_SLOT;
+        if (status == BP_OK && i == NO_SLOT)
+            status = no_memory(error);
+        if (status == BP_OK) {
+            if (k->bits[i] != few) /* their slot may just have made room */
+                memcpy(k->bits[i], few, k->words * sizeof **k->bits);
+            status = walk(k, &k->longer, m, key.state, k->bits[i], error);
+            for (size_t w = 0; with_ends && machine_may_end(m, key.state) && w < k->words; w++)
+                k->bits[i][w] |= k->ends[w];
+            if (status != BP_OK)
+                spoil_slot(k, i);
+        }
+    }
     if (status != BP_OK)
         return status;
-    slot key = {.machine = machine_number, .age = machine_age(m), .state = near, .with_ends = with_ends, .asked = true};
-    uint32_t i = find(k, &key);
-    if (i == NO_SLOT) {
-        i = make_room(k);
-        if (i == NO_SLOT)
-            return no_memory(error);
-        status = work_out(k, m, near, with_ends, k->bits[i], error);
-        link_slot(k, i, status == BP_OK ? &key : &(slot){0});
-        if (status != BP_OK)
-            return status;
-    }
     k->slots[i].asked = true;
     *out = k->bits[i];
     return BP_OK;
@@ -232,15 +280,24 @@ static bool is_plain(const char *bytes, uint32_t length)
     return utf8_valid(bytes, length);
 }
 
-static void sort_tokens(masks *k, uint64_t *rest)
+/* Which tokens end, and which go into which trie. */
+typedef struct kinds {
+    uint64_t *few, *rest, *longer;
+} kinds;
+
+static void sort_tokens(masks *k, const kinds *to)
 {
     for (uint32_t token = 0; token < k->source.count; token++) {
         uint32_t length = 0;
         const char *bytes = k->source.text(k->source.user, token, &length);
         if (k->source.ends(k->source.user, token))
             set_bit(k->ends, token);
-        if (bytes && length)
-            set_bit(is_plain(bytes, length) ? k->plain : rest, token);
+        if (!bytes || length == 0)
+            continue;
+        k->depth = length > k->depth ? length : k->depth;
+        set_bit(length > SHORT ? to->longer : to->few, token);
+        if (length <= SHORT)
+            set_bit(is_plain(bytes, length) ? k->plain : to->rest, token);
     }
 }
 
@@ -266,21 +323,25 @@ bp_status masks_new(const token_source *source, size_t bytes, masks **out, bp_er
         return no_memory(error);
     k->source = *source;
     k->words = ((size_t)source->count + 255) / 256 * 4; /* whole blocks of a row */
-    uint64_t *rest = calloc(k->words, sizeof *rest);
+    kinds to = {calloc(k->words, 8), calloc(k->words, 8), calloc(k->words, 8)};
     k->plain = calloc(k->words, sizeof *k->plain);
     k->ends = calloc(k->words, sizeof *k->ends);
-    bool enough = rest && k->plain && k->ends && init_slots(k, bytes);
+    bool enough = to.few && to.rest && to.longer && k->plain && k->ends && init_slots(k, bytes);
     bp_status status = enough ? BP_OK : no_memory(error);
     if (enough)
-        sort_tokens(k, rest);
+        sort_tokens(k, &to);
     if (status == BP_OK)
-        status = token_trie_build(source, NULL, &k->all, error);
+        status = token_trie_build(source, to.few, &k->few, error);
     if (status == BP_OK)
-        status = token_trie_build(source, rest, &k->rest, error);
-    free(rest);
+        status = token_trie_build(source, to.rest, &k->rest, error);
+    if (status == BP_OK)
+        status = token_trie_build(source, to.longer, &k->longer, error);
+    free(to.few);
+    free(to.rest);
+    free(to.longer);
     if (status == BP_OK) {
-        k->walk_states = malloc(((size_t)k->all.depth + 1) * sizeof *k->walk_states);
-        k->walk_ends = malloc(((size_t)k->all.depth + 1) * sizeof *k->walk_ends);
+        k->walk_states = malloc(((size_t)k->depth + 1) * sizeof *k->walk_states);
+        k->walk_ends = malloc(((size_t)k->depth + 1) * sizeof *k->walk_ends);
         status = k->walk_states && k->walk_ends ? BP_OK : no_memory(error);
     }
     if (status != BP_OK) {
@@ -297,8 +358,9 @@ void masks_free(masks *k)
         return;
     for (uint32_t i = 0; i < k->used; i++)
         free(k->bits[i]);
-    token_trie_clear(&k->all);
+    token_trie_clear(&k->few);
     token_trie_clear(&k->rest);
+    token_trie_clear(&k->longer);
     free(k->plain);
     free(k->ends);
     free(k->slots);

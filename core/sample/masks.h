@@ -2,7 +2,9 @@
  *
  * A mask is worked out by walking the vocabulary's trie beside the machine. Most of a vocabulary is plain text: whole characters
  * that mean nothing to JSON. Where a state stays what it is for every such character, as inside a free string, all of these
- * tokens are allowed at once and only the rest is walked.
+ * tokens are allowed at once and only the rest is walked. Where a count comes to its end, as near the greatest length of a
+ * text, few tokens are long enough to notice: what short ones may do is found again by the state that is near as far as they
+ * reach, and the long ones are walked by themselves.
  *
  * Masks are found again by (machine, its age, state) and are shared by all requests of a model; the ones that were not asked
  * for the longest make room.

@@ -227,10 +227,10 @@ static void test_it_takes_what_random_rules_say(void **context)
 
 /* --- masks ----------------------------------------------------------------------------------------------------------------------------- */
 
-/* A vocabulary of all texts over some pieces up to four long, some twice, and tokens without a text; 300 and 301 end. */
+/* A vocabulary of texts over some pieces, short and long ones, some twice, and tokens without a text; 300 and 301 end. */
 enum { TOKENS = 1300 };
 typedef struct vocabulary {
-    char texts[TOKENS][20];
+    char texts[TOKENS][64];
 } vocabulary;
 
 static const char *vocabulary_text(const void *user, uint32_t token, uint32_t *length)
@@ -254,7 +254,7 @@ static void fill_vocabulary(vocabulary *v)
     for (uint32_t i = 0; i < TOKENS; i++) {
         if (i == 300 || i == 301 || i % 97 == 5)
             continue;
-        uint32_t count = i < 14 ? 1 : 1 + chance(&seed, 5);
+        uint32_t count = i < 14 ? 1 : 1 + chance(&seed, i % 5 ? 5 : 20);
         for (uint32_t k = 0; k < count; k++)
             strcat(v->texts[i], i < 14 ? pieces[i] : pieces[chance(&seed, i % 2 ? 3 : 14)]);
     }
