@@ -120,7 +120,11 @@ bp_status model_submit(bp_model *model, const bp_batch *input, bp_error *error)
 {
     if (!model || !input)
         return fail(error, BP_EINVAL, "%s: submit needs a model and a batch", gpu_backend_name);
+    gpu *g = model->device->gpu;
+    bp_status waited = model->submitted ? gpu_wait(g, error) : BP_OK; /* for a step that nobody waited for: its stage is used */
     model->submitted = false;
+    if (waited != BP_OK)
+        return waited;
     const batch_rules rules = {.backend = gpu_backend_name,
                                .limits = &model->limits,
                                .vocab_size = model->vocab_size,
@@ -131,7 +135,7 @@ bp_status model_submit(bp_model *model, const bp_batch *input, bp_error *error)
         status = reserve_result(model, model->pools ? input->seq_count : input->row_count, error);
     if (status != BP_OK)
         return status;
-    gpu_stream *stream = gpu_bind(model->device->gpu);
+    gpu_stream *stream = gpu_bind(g);
     stage_batch(model, input);
     execute_steps(model, stream);
     model->submitted = true;
@@ -148,6 +152,7 @@ bp_status model_wait(bp_model *model, float *out, uint64_t count, bp_error *erro
                     (unsigned long long)count, floats);
     }
     model->submitted = false;
+    gpu_bind(model->device->gpu);
     gpu_download(model->device->gpu, out, model->result, floats * sizeof(float));
     return gpu_wait(model->device->gpu, error);
 }

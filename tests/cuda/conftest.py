@@ -10,6 +10,8 @@ ROOT = pathlib.Path(__file__).resolve().parents[2]
 BUILD = pathlib.Path(os.environ["BACKPLANE_TEST_BUILD"])
 EMULATED = BUILD / "plugins" / "cuda-emulated.so"
 REAL = BUILD / "plugins" / "cuda.so"
+# nvcc has built the plugin, and there is no device for it.
+IDLE = REAL.exists() and not pathlib.Path("/dev/nvidia0").exists()
 
 def run(*command, code=0, timeout=240):
     done = subprocess.run(command, capture_output=True, text=True, timeout=timeout)

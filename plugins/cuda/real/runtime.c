@@ -70,6 +70,8 @@ void gpu_close(gpu *g)
         return;
     cudaSetDevice(g->device);
     cudaStreamDestroy(g->stream);
+    if (g->trouble != cudaSuccess)
+        cudaDeviceReset(); /* what a lost device is opened again with */
     free(g);
 }
 
