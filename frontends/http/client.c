@@ -11,6 +11,7 @@
 #include <poll.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/ioctl.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
@@ -60,6 +61,12 @@ void client_silence(const exchange *e)
     int descriptor = find_socket(e);
     if (descriptor >= 0)
         shutdown(descriptor, SHUT_RD);
+}
+
+bool client_sends_more(const exchange *e)
+{
+    int descriptor = find_socket(e), bytes = 0;
+    return descriptor >= 0 && ioctl(descriptor, FIONREAD, &bytes) == 0 && bytes > 0;
 }
 
 void clients_hang_up(const http *server)

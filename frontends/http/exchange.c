@@ -203,11 +203,31 @@ int exchange_begin(struct mg_connection *connection)
     double seconds = (double)(server->host->now(server->host->context) - e.began) / 1e9;
     measures_request(&server->measures, e.status, seconds);
     log_exchange(&e, seconds);
+    mg_set_user_connection_data(connection, exchange_mark(server));
     keys_leave(&e);
     text_free(&e.body);
     pthread_cond_destroy(&e.changed);
     pthread_mutex_destroy(&e.lock);
     return e.status ? e.status : 500;
+}
+
+void *exchange_mark(const http *server)
+{
+    return (void *)(uintptr_t)(server->host->now(server->host->context) / 1000000 | 1);
+}
+
+/* CivetWeb has one word for lines that are none, that are longer than its room, and that took too long. What lies in the
+ * socket and the time tell them apart. */
+static int status_of(const exchange *e, int status)
+{
+    uintptr_t began = (uintptr_t)mg_get_user_connection_data(e->connection), now = (uintptr_t)exchange_mark(e->server);
+    if (status == 411)
+        return 400; /* a length that is no number */
+    if (status != 400)
+        return status;
+    if (client_sends_more(e))
+        return 431;
+    return began && now - began + 50 >= (uintptr_t)e->server->config->body_seconds * 1000 ? 408 : 400;
 }
 
 /* There may be no request to tell of: not a line of it was understood. */
@@ -216,12 +236,17 @@ int exchange_error(struct mg_connection *connection, int status, const char *mes
     static const struct mg_request_info nothing = {.request_method = "", .http_version = "1.1"};
     const struct mg_request_info *info = mg_get_request_info(connection);
     exchange e = {.server = mg_get_user_data(mg_get_context(connection)), .connection = connection, .path = "", .close = true,
-                  .info = info && info->http_version && info->request_method ? info : &nothing, .id = "none", .socket = -1};
+                  .info = info ? info : &nothing, .id = "none", .socket = -1};
+    bool ours = status == 500 || status == 503;
     refusal why;
-    refuse(&why, "", status >= 500 ? "internal_error" : "invalid_request", "the request cannot be read: %.200s",
-           message && *message ? message : "it is not HTTP");
-    if (status >= 500)
+    status = status_of(&e, status);
+    refuse(&why, "", ours ? "internal_error" : "invalid_request", "the request cannot be read: %.200s",
+           status == 431 ? "its headers are too long" : status == 408 ? "it took too long to arrive"
+           : message && *message ? message : "it is not HTTP");
+    if (ours)
         why.type = "server_error";
-    reply_refusal(&e, status == 411 ? 400 : status, &why); /* CivetWeb's word for a length that is no number */
+    if (!e.info->http_version || !e.info->request_method)
+        e.info = &nothing;
+    reply_refusal(&e, status, &why);
     return 0;
 }

@@ -89,6 +89,8 @@ typedef struct exchange {
 
 /* exchange.c: CivetWeb's callback for every request. */
 int exchange_begin(struct mg_connection *connection);
+/* What a connection is marked with while its next request is waited for: milliseconds of now, never NULL. */
+void *exchange_mark(const http *server);
 /* CivetWeb's callback for what it refuses itself. */
 int exchange_error(struct mg_connection *connection, int status, const char *message);
 
@@ -138,6 +140,8 @@ bool reply_stream_end(exchange *e);
 
 /* client.c: whether nobody waits for the response any more. Looks at the connection without waiting. */
 bool client_gone(exchange *e);
+/* Whether more has come from it than was read. */
+bool client_sends_more(const exchange *e);
 /* Ends what is read from the connection: who waits for more finds its end. */
 void client_silence(const exchange *e);
 /* Ends what is read from every connection, and new ones: CivetWeb's threads, which look only every two seconds whether they

@@ -75,19 +75,19 @@ static int log_nothing(const struct mg_connection *connection, const char *messa
     return 1;
 }
 
-/* A connection that is marked is counted; one whose handshake failed never comes here. */
+/* A connection that is marked is counted; one whose handshake failed never comes here. The mark is when it began. */
 static int count_connection(const struct mg_connection *connection, void **mark)
 {
     http *h = mg_get_user_data(mg_get_context(connection));
     atomic_fetch_add(&h->connections, 1);
-    *mark = h;
+    *mark = exchange_mark(h);
     return 0;
 }
 
 static void discount_connection(const struct mg_connection *connection)
 {
-    http *h = mg_get_user_connection_data(connection);
-    if (h)
+    http *h = mg_get_user_data(mg_get_context(connection));
+    if (mg_get_user_connection_data(connection))
         atomic_fetch_sub(&h->connections, 1);
 }
 

@@ -21,13 +21,13 @@ def request(*headers, body=b"", method="POST", path="/v1/completions", version="
 
 def test_01_garbage(alive):
     for bytes_sent in (b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03" + bytes(200) + b"\r\n\r\n", b"hello\r\n\r\n"):
-        received = alive.raw(bytes_sent)
-        assert received == b"" or Answer(received).status == 400
+        error_of(answer(alive.raw(bytes_sent)), 400)
 
 
 def test_02_long_headers(alive):
-    received = alive.raw(request("X-Long: " + "x" * 70000))
-    assert Answer(received).status in (400, 431)
+    for lines in (["X-Long: " + "x" * 70000], [f"X-{i}: " + "x" * 1000 for i in range(60)]):
+        error_of(answer(alive.raw(request(*lines))), 431)
+    error_of(answer(alive.raw(request(method="GET", path="/" + "x" * 70000))), 431)
 
 
 def test_03_many_headers_do_not_hide_a_body(alive):
@@ -40,19 +40,20 @@ def test_03_many_headers_do_not_hide_a_body(alive):
 @pytest.mark.parametrize("length", ["5abc", "-1", "", "18446744073709551616", "1\r\nContent-Length: 2"])
 def test_04_content_length(alive, length):
     received = alive.raw(request("Content-Type: application/json", f"Content-Length: {length}", body=BODY))
-    assert received.count(b"HTTP/1.1 ") == 1 and Answer(received).status == 400
-    assert Answer(received).headers["connection"] == "close"
+    assert received.count(b"HTTP/1.1 ") == 1 and Answer(received).headers["connection"] == "close"
+    error_of(answer(received), 400)
 
 
 def test_05_two_lengths(alive):
     chunked = b"%x\r\n%s\r\n0\r\n\r\n" % (len(BODY), BODY)
     received = alive.raw(request("Content-Type: application/json", f"Content-Length: {len(chunked)}",
                                  "Transfer-Encoding: chunked", body=chunked))
-    assert received.count(b"HTTP/1.1 ") == 1 and Answer(received).status == 400
+    assert received.count(b"HTTP/1.1 ") == 1
+    error_of(answer(received), 400)
 
 
 def test_06_other_transfer_encodings(alive):
-    assert Answer(alive.raw(request("Transfer-Encoding: gzip, chunked", body=BODY))).status == 400
+    error_of(answer(alive.raw(request("Transfer-Encoding: gzip, chunked", body=BODY))), 400)
 
 
 HIDDEN = request(method="GET", path="/version")
@@ -63,8 +64,8 @@ HIDDEN = request(method="GET", path="/version")
 def test_headers_behind_a_line_that_is_none_do_not_hide_a_body(alive, line):
     received = alive.raw(request("Content-Type: application/json", "X: a", line.encode("latin-1"), f"Content-Length: {len(HIDDEN)}",
                                  body=HIDDEN))
-    assert received.count(b"HTTP/1.1 ") == 1 and Answer(received).status == 400
-    assert Answer(received).headers["connection"] == "close"
+    assert received.count(b"HTTP/1.1 ") == 1 and Answer(received).headers["connection"] == "close"
+    error_of(answer(received), 400)
 
 
 def test_no_transfer_encoding_before_http_1_1(alive):
@@ -88,10 +89,12 @@ def test_07_bad_chunks(alive, size):
 
 
 def test_08_small_chunks(alive):
-    text = b'{"model":"smol","prompt":"' + b"a " * 300 + b'","max_tokens":1}'
+    """A hundred thousand of them, a byte of stack each would be the whole stack of a thread of CivetWeb's; most are a field that
+    means nothing."""
+    text = b'{"model":"smol","prompt":"A, B, C, D,","max_tokens":1,"temperature":0,"user":"' + b"a" * 100000 + b'"}'
     body = b"".join(b"1\r\n%c\r\n" % byte for byte in text) + b"0\r\n\r\n"
-    received = alive.raw(request("Content-Type: application/json", "Transfer-Encoding: chunked", "Connection: close", body=body))
-    assert answer(received).status == 200
+    received = alive.raw(request("Content-Type: application/json", "Transfer-Encoding: chunked", "Connection: close", body=body), 60)
+    assert answer(received).json["choices"][0]["text"] == " E"
 
 
 def test_09_a_body_over_the_limit_is_not_read(alive):
@@ -135,7 +138,7 @@ def test_12_headers_that_trickle(hasty):
                 time.sleep(0.1)
         except OSError:
             pass
-        read_all(connection)
+        error_of(answer(read_all(connection)), 408)
         assert time.monotonic() - began < 8
     assert hasty.get("/health").status == 200
 
@@ -149,8 +152,7 @@ def test_13_a_body_that_trickles(hasty):
                 time.sleep(0.1)
         except OSError:
             pass
-        received = read_all(connection)
-    assert received == b"" or Answer(received).status == 408
+        error_of(answer(read_all(connection)), 408)
     assert hasty.get("/health").status == 200
 
 
@@ -243,7 +245,7 @@ def test_18_hosts(alive):
 
 def test_19_other_versions(alive):
     received = alive.raw(request(method="GET", path="/v1/models", version="HTTP/2.0"))
-    assert Answer(received).status == 505
+    error_of(answer(received), 505)
 
 
 def test_20_expect(alive):
