@@ -21,6 +21,7 @@ MESSAGES = [{"role": "user", "content": "Say \"A\", and then \u00e9."}]
 CHAT = {"model": "tiny", "messages": MESSAGES, "max_tokens": 2, "seed": 1, "ignore_eos": True}
 REQUESTS = {
     "completion": ("/v1/completions", {**GOOD, "logprobs": 2, "stop": ["x", "yz"], "logit_bias": {"5": 1}, "echo": True}),
+    "best": ("/v1/completions", {**GOOD, "prompt": ["Hello", [5, 6]], "temperature": 1, "seed": 3, "n": 2, "best_of": 3}),
     "chat": ("/v1/chat/completions", {**CHAT, "logprobs": True, "top_logprobs": 2, "chat_template_kwargs": {"a": [1]}}),
     "stream": ("/v1/chat/completions", {**CHAT, "stream": True, "stream_options": {"include_usage": True}}),
     "responses": ("/v1/responses", {"model": "tiny", "input": [{"role": "user", "content": "Hi"}], "instructions": "Be.",
