@@ -3,6 +3,7 @@
 #include "base/error.h"
 #include "base/log.h"
 #include "commands/refused.h"
+#include "model/shelf.h"
 
 #include <limits.h>
 #include <stdio.h>
@@ -293,7 +294,7 @@ static bp_sampling sampling_of(const config_model *m)
 }
 
 /* The ranges of the option table keep every conversion whole. */
-static engine_model model_of(const config *c, const config_model *m)
+static engine_model model_of(const config *c, const config_model *m, model_shelf *shelf)
 {
     return (engine_model){.name = m->name,
                           .aliases = m->aliases,
@@ -320,6 +321,7 @@ static engine_model model_of(const config *c, const config_model *m)
                           .normalise = (uint32_t)m->normalize,
                           .append_eos = (uint32_t)m->append_eos,
                           .prefix = m->prefix,
+                          .shelf = shelf,
                           .system_prompt = m->system_prompt,
                           .sampling = sampling_of(m)};
 }
@@ -333,8 +335,9 @@ bp_status session_start(session *s, bp_error *error)
     s->models = arena_array(s->memory, c->model_count, sizeof *s->models);
     if (!s->models)
         return fail_memory(error);
+    s->shelf = model_shelf_new();
     for (size_t i = 0; i < c->model_count; i++)
-        s->models[i] = model_of(c, &c->models[i]);
+        s->models[i] = model_of(c, &c->models[i], s->shelf);
     return engine_new(s->backends, (uint32_t)c->backend_count, s->models, (uint32_t)c->model_count, c->memory_budget,
                       &s->engine, error);
 }
@@ -342,6 +345,7 @@ bp_status session_start(session *s, bp_error *error)
 void session_end(session *s)
 {
     engine_free(s->engine);
+    model_shelf_free(s->shelf);
     for (size_t i = 0; s->open && i < s->config->backend_count; i++)
         if (s->open[i])
             s->backends[i].ops->close(s->backends[i].device);

@@ -41,6 +41,7 @@ typedef struct session {
     engine_backend *backends;   /* [config->backend_count], in its order */
     bool *open;                 /* [config->backend_count]: the device is the plugin's own */
     engine_model *models;       /* [config->model_count], in its order */
+    struct model_shelf *shelf;  /* the files that they have open; NULL: each has its own */
     bp_engine *engine;
 } session;
 

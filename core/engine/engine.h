@@ -53,6 +53,7 @@ typedef struct engine_model {
     const char *system_prompt; /* put before requests without a system message; NULL is none */
     bp_sampling sampling;      /* what defaults() gives; size 0: the neutral ones */
     unsigned mapping_flags;
+    struct model_shelf *shelf; /* NULL, or shared by models, of which those of one file read one mapping; outlives the engine */
 } engine_model;
 
 enum { ENGINE_MAX_BATCH = 32, ENGINE_STEP_TOKENS = 512, ENGINE_MIXED_STEP_TOKENS = 128, ENGINE_PAGE_TOKENS = 32, ENGINE_KV_CONTEXTS = 4 };

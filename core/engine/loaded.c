@@ -196,7 +196,8 @@ bp_status loaded_open(const engine_model *config, const engine_backend *backend,
     l->config = config;
     l->backend = backend;
     model_options options = {.mapping_flags = config->mapping_flags, .context = config->context, .numerics = config->numerics,
-                             .task = config->task, .pooling = config->pooling, .normalise = config->normalise};
+                             .task = config->task, .pooling = config->pooling, .normalise = config->normalise,
+                             .shelf = config->shelf};
     bp_status status = grammars_new(&l->grammars, error);
     if (status == BP_OK)
         status = model_open(config->file, &options, &l->file, error);

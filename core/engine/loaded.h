@@ -26,7 +26,7 @@ typedef struct loaded {
     const bp_tool_format *tools; /* how the model calls them; NULL: not known */
     bp_limits limits;
     bp_model *model;
-    bp_model_memory memory;
+    bp_model_memory memory;     /* changes with what other models share: guarded by the registry's lock */
     uint32_t context;           /* tokens of one sequence: never more than the whole cache holds */
     uint32_t mixed_step_tokens;
     uint32_t vocab_size, output_width;

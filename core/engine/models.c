@@ -54,16 +54,17 @@ static void copy_text(char *out, size_t capacity, const char *text)
     out[length] = '\0';
 }
 
-static void describe_loaded(const loaded *l, bp_model_info *out)
+/* Of a model that is held. */
+static void describe_loaded(const loaded *l, const bp_model_memory *memory, bp_model_info *out)
 {
     const model_shape *shape = model_shape_of(l->file);
     copy_text(out->family, sizeof out->family, shape->architecture);
     copy_text(out->weight_type, sizeof out->weight_type, shape->weight_type);
     out->parameters = shape->parameters;
     out->file_bytes = shape->file_bytes;
-    out->weight_bytes = l->memory.weights;
-    out->kv_bytes = l->memory.kv;
-    out->workspace_bytes = l->memory.workspace;
+    out->weight_bytes = memory->weights;
+    out->kv_bytes = memory->kv;
+    out->workspace_bytes = memory->workspace;
     out->context = l->context;
     out->train_context = shape->train_context;
     out->vocab_size = l->vocab_size;
@@ -88,10 +89,11 @@ void models_describe(bp_engine *engine, model_entry *m, bp_model_info *out)
     out->state = m->state;
     bp_error why = m->failure;
     bool ready = m->state == BP_MODEL_READY;
+    bp_model_memory memory = ready ? m->loaded->memory : (bp_model_memory){0};
     m->holds += ready; /* so that it stays */
     pthread_mutex_unlock(&engine->lock);
     if (ready) {
-        describe_loaded(m->loaded, out);
+        describe_loaded(m->loaded, &memory, out);
         if (lane_failed(m->lane, &why))
             out->state = BP_MODEL_FAILED;
         models_unwatch(m);

@@ -13,7 +13,7 @@
  *       with is never taken away from under it.
  *   M3  `used` is the sum of all `bytes`: what a model holds, or while it is loaded what it is expected to hold. It is within
  *       the budget, where there is one, whenever a load begins; a first load that holds more than was expected of it sends
- *       idle ones away.
+ *       idle ones away. Weights that several models read are told in equal parts, which are asked for again as one comes or goes.
  *   M4  Who waits for room gets it: models that were READY for a while and are held all the time are closed one after the
  *       other, until there would be enough. A closed one takes nobody new, so its holders become fewer and it goes.
  *   M5  The registry's lock is held for state changes only, never while a file is read or a backend called. It is taken

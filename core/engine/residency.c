@@ -24,6 +24,51 @@ static unsigned long long mebibytes(uint64_t bytes)
     return (unsigned long long)((bytes + (1 << 19)) >> 20);
 }
 
+static uint64_t sum_of(const bp_model_memory *memory)
+{
+    uint64_t sum = memory->weights, whole;
+    if (!checked_add_u64(sum, memory->kv, &whole) || !checked_add_u64(whole, memory->workspace, &sum))
+        return UINT64_MAX;
+    return sum;
+}
+
+/* --- weights that several hold ---------------------------------------------------------------------------------------------- */
+
+/* With the lock: whether a model of the same file is there, on the same device, whose weights this one reads as well. */
+static bool has_twin(const model_entry *m)
+{
+    const bp_engine *engine = m->engine;
+    for (uint32_t i = 0; m->config.shelf && i < engine->model_count; i++) {
+        const model_entry *other = &engine->models[i];
+        if (other != m && other->loop == m->loop && other->state == BP_MODEL_READY && strcmp(other->config.file, m->config.file) == 0)
+            return true;
+    }
+    return false;
+}
+
+/* What the device's models hold now that one has come or left: a part of what they share each. With the device, so that none of
+ * them goes meanwhile, and without the lock. */
+static void weigh(bp_engine *engine, const loop *device)
+{
+    for (uint32_t i = 0; i < engine->model_count; i++) {
+        model_entry *m = &engine->models[i];
+        bp_model_memory now = {.size = sizeof now};
+        pthread_mutex_lock(&engine->lock);
+        loaded *l = m->loop == device && m->state == BP_MODEL_READY ? m->loaded : NULL;
+        pthread_mutex_unlock(&engine->lock);
+        if (!l || l->backend->ops->memory(l->model, &now, NULL) != BP_OK)
+            continue;
+        pthread_mutex_lock(&engine->lock);
+        if (m->loaded == l) {
+            uint64_t bytes = sum_of(&now);
+            engine->used += bytes - m->bytes;
+            m->bytes = bytes;
+            l->memory = now;
+        }
+        pthread_mutex_unlock(&engine->lock);
+    }
+}
+
 /* --- leaving -------------------------------------------------------------------------------------------------------------- */
 
 /* What a backend holds that does not come back stays with it, and so does the model. */
@@ -56,6 +101,7 @@ static void leave(model_entry *m)
     if (free_to_go) {
         loop_remove(m->loop, place);
         loaded_free(l);
+        weigh(engine, m->loop);
         loop_return_device(m->loop);
     }
     pthread_mutex_lock(&engine->lock);
@@ -169,22 +215,16 @@ static bp_status make_room(model_entry *m, uint64_t need, bp_error *error)
     return status;
 }
 
-static uint64_t sum_of(const bp_model_memory *memory)
-{
-    uint64_t sum = memory->weights, whole;
-    if (!checked_add_u64(sum, memory->kv, &whole) || !checked_add_u64(whole, memory->workspace, &sum))
-        return UINT64_MAX;
-    return sum;
-}
-
-/* What the model is going to hold: what it held before, or weights and cache, and a sixteenth of that for the workspace. */
+/* With the lock: what comes with the model: what it held before, or weights and cache, and a sixteenth of that for the
+ * workspace. Weights that a twin has are there already. */
 static uint64_t expected_bytes(const model_entry *m, const loaded *l)
 {
-    if (m->held_before)
+    bool twin = has_twin(m);
+    if (m->held_before && !twin)
         return m->held_before;
     uint64_t tokens = (uint64_t)l->limits.page_tokens * l->limits.page_count, kv, sum;
     if (!checked_mul_u64(tokens, model_kv_bytes_per_token(l->file, l->config->kv_dtype), &kv) ||
-        !checked_add_u64(kv, model_shape_of(l->file)->weight_bytes, &sum) || !checked_add_u64(sum, sum / 16, &sum))
+        !checked_add_u64(kv, twin ? 0 : model_shape_of(l->file)->weight_bytes, &sum) || !checked_add_u64(sum, sum / 16, &sum))
         return UINT64_MAX;
     return sum;
 }
@@ -257,7 +297,7 @@ static bp_status load(model_entry *m, bp_progress_fn progress, void *user, bp_er
     uint64_t bytes = status == BP_OK ? sum_of(&l->memory) : 0;
     engine->used += bytes - m->bytes;
     m->bytes = bytes;
-    if (bytes)
+    if (bytes && !has_twin(m)) /* without a twin it would hold more */
         m->held_before = bytes;
     m->state = status == BP_OK ? BP_MODEL_READY : later ? BP_MODEL_UNLOADED : BP_MODEL_FAILED;
     m->failure = *why;
@@ -266,6 +306,14 @@ static bp_status load(model_entry *m, bp_progress_fn progress, void *user, bp_er
     m->ready_at = clock_now();
     m->holds = status == BP_OK;
     m->loads += status == BP_OK;
+    if (status == BP_OK && has_twin(m)) {
+        pthread_mutex_unlock(&engine->lock); /* the caller's hold keeps it */
+        if (loop_take_device(m->loop)) {
+            weigh(engine, m->loop);
+            loop_return_device(m->loop);
+        }
+        pthread_mutex_lock(&engine->lock);
+    }
     /* It may hold more than was expected of it. */
     for (model_entry *victim; engine->budget && engine->used > engine->budget && (victim = idlest(engine));)
         leave(victim);

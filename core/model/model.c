@@ -4,7 +4,7 @@
 #include "base/error.h"
 #include "model/architecture.h"
 #include "model/dtype.h"
-#include "model/huggingface.h"
+#include "model/shelf.h"
 #include "model/vocabulary.h"
 
 #include <backplane/backend.h>
@@ -18,6 +18,7 @@ enum { DTYPE_NUMBERS = 64 }; /* of bp_dtype, and more */
 struct model_file {
     arena *memory;
     gguf *file;
+    model_shelf *shelf; /* that the file is on; NULL: none */
     bp_program program;
     model_shape shape;
     model_vocabulary vocabulary;
@@ -139,14 +140,14 @@ bp_status model_open(const char *path, const model_options *options, model_file 
 {
     gguf *file = NULL;
     model_file *m = NULL;
-    bool folder = huggingface_is_folder(path);
-    bp_status status = (folder ? huggingface_open : gguf_open)(path, options->mapping_flags, &file, error);
+    bp_status status = model_shelf_open(options->shelf, path, options->mapping_flags, &file, error);
     if (status != BP_OK)
         return status;
     if ((status = model_from_gguf(file, path, options, &m, error)) != BP_OK) {
-        gguf_close(file);
+        model_shelf_close(options->shelf, file);
         return status;
     }
+    m->shelf = options->shelf;
     if (model_damaged(m)) {
         model_close(m);
         return error_set(error, BP_EIO, "%s became shorter while it was read", path);
@@ -160,7 +161,7 @@ void model_close(model_file *m)
     if (!m)
         return;
     arena_free(m->memory);
-    gguf_close(m->file);
+    model_shelf_close(m->shelf, m->file);
     free(m);
 }
 

@@ -16,6 +16,7 @@ enum { MODEL_POOLING_FILE = 0, MODEL_POOLING_MEAN = 1, MODEL_POOLING_CLS = 2, MO
 enum { MODEL_AUTO = 0, MODEL_YES = 1, MODEL_NO = 2 };
 
 typedef struct model_options {
+    struct model_shelf *shelf; /* NULL, or where files are that other models have open; outlives the model */
     unsigned mapping_flags;
     uint32_t context;  /* positions wanted; 0: as many as the model was trained for; more are refused */
     uint32_t numerics; /* BP_NUMERICS_… */

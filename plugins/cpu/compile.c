@@ -5,6 +5,7 @@
  * reads it, kept in place if EMBED does, widened if it is a vector; a value is stored as floats, BF16, blocks, or several of them. */
 #include "compile.h"
 
+#include "share.h"
 #include "validate.h"
 
 #include <stdlib.h>
@@ -266,7 +267,7 @@ void model_release(bp_model *model)
     if (!model)
         return;
     batch_free(&model->batch);
-    memory_unmap(&model->packed);
+    share_leave(model);
     memory_unmap(&model->vectors);
     memory_unmap(&model->kv);
     memory_unmap(&model->workspace);
@@ -283,7 +284,7 @@ bp_status model_memory(bp_model *model, bp_model_memory *out, bp_error *error)
     if (!model || !out || out->size < sizeof out->size)
         return fail(error, BP_EINVAL, "cpu: memory needs a model and a sized struct");
     bp_model_memory used = {
-        .weights = model->packed.bytes + model->vectors.bytes, .kv = model->kv.bytes, .workspace = model->workspace.bytes};
+        .weights = share_bytes(model) + model->vectors.bytes, .kv = model->kv.bytes, .workspace = model->workspace.bytes};
     size_t bytes = size_min(out->size, sizeof used);
     used.size = (uint32_t)bytes;
     memcpy(out, &used, bytes);

@@ -24,6 +24,7 @@ struct bp_device {
     int isa; /* ISA_GENERIC, ISA_AVX2 or ISA_AVX512 */
     matmul_fn *multiply_bf16;
     pool *threads;
+    struct pack *packs; /* share.c: weights of the models that there are */
 };
 
 bp_status device_open(const bp_host *host, const void *config, bp_device **out, bp_error *error);

@@ -1,9 +1,12 @@
 /* Loading weights: products read packed tiles in memory of ours, everything else the host's bytes where that is possible.
  *
+ * What another model of the device has packed already is taken from there (share.c).
+ *
  * Fresh memory costs more to touch than to fill, so packing is spread over the workers and asks for huge pages. Each job
  * packs a stretch of one weight and at once gives the host's pages back: the model is never resident twice. Memory comes from
  * the node of the worker that touches it first, so each node's workers pack what they will read, which lies together. */
 #include "compile.h"
+#include "share.h"
 
 #include <stdatomic.h>
 #include <stdlib.h>
@@ -18,6 +21,7 @@ typedef struct job {
 
 typedef struct packing {
     bp_model *model;
+    memory block;
     job *jobs;
     size_t count, end[MAX_NODES]; /* node n has the jobs [n ? end[n - 1] : 0, end[n]) */
     atomic_size_t next[MAX_NODES];
@@ -61,18 +65,21 @@ static size_t tiles_of_node(const weight *w, size_t node)
     return w->end[node] - (node ? w->end[node - 1] : 0);
 }
 
+static bool is_to_pack(const weight *w)
+{
+    return w->packs && !w->shared;
+}
+
 /* Places of packed weights; returns their bytes, SIZE_MAX where they do not fit, and in *jobs how many jobs pack them. */
 static size_t plan_packed(bp_model *model, size_t *jobs)
 {
     size_t bytes = 0;
     *jobs = 0;
-    for (size_t i = 0; i < model->step_count; i++)
-        spread_weights(model, &model->steps[i]);
     for (size_t node = 0; node < pool_placement(model->device->threads)->nodes; node++) {
         bytes = size_round_up(bytes, NODE_ALIGNMENT);
         for (size_t i = 0; i < model->weight_count; i++) {
             weight *w = &model->weights[i];
-            if (!w->packs)
+            if (!is_to_pack(w))
                 continue;
             w->tile_bytes = weight_tile_bytes(w->type, w->k);
             w->offset_packed[node] = bytes;
@@ -89,9 +96,9 @@ static void list_jobs(packing *p, bp_model *model)
         atomic_init(&p->next[node], p->count);
         for (size_t i = 0; i < model->weight_count; i++) {
             weight *w = &model->weights[i];
-            if (!w->packs)
+            if (!is_to_pack(w))
                 continue;
-            w->packed[node] = model->packed.data + w->offset_packed[node];
+            w->packed[node] = p->block.data + w->offset_packed[node];
             size_t most = size_max(1, JOB_BYTES / w->tile_bytes);
             for (size_t tile = w->end[node] - tiles_of_node(w, node); tile < w->end[node]; tile += most)
                 p->jobs[p->count++] = (job){w, tile, size_min(most, w->end[node] - tile)};
@@ -103,17 +110,28 @@ static void list_jobs(packing *p, bp_model *model)
 static bp_status pack_weights(bp_model *model, bp_error *error)
 {
     packing p = {.model = model};
-    size_t count, bytes = plan_packed(model, &count);
-    if (memory_map(bytes, MEMORY_HUGE, &model->packed) != 0)
+    size_t count;
+    for (size_t i = 0; i < model->step_count; i++)
+        spread_weights(model, &model->steps[i]);
+    if (!share_take(model))
+        return fail(error, BP_ENOMEM, "cpu: no memory to load the weights");
+    size_t bytes = plan_packed(model, &count);
+    if (bytes == 0)
+        return BP_OK;
+    if (memory_map(bytes, MEMORY_HUGE, &p.block) != 0)
         return fail(error, BP_ENOMEM, "cpu: no memory for %zu bytes of weights; use a smaller or more quantised model",
                     bytes);
     p.jobs = calloc(count + 1, sizeof *p.jobs);
-    if (!p.jobs)
-        return fail(error, BP_ENOMEM, "cpu: no memory to load the weights");
-    list_jobs(&p, model);
-    pool_run(model->device->threads, pack_worker, &p);
+    if (p.jobs) {
+        list_jobs(&p, model);
+        pool_run(model->device->threads, pack_worker, &p);
+    }
+    bool good = p.jobs && share_give(model, &p.block);
     free(p.jobs);
-    return BP_OK;
+    if (good)
+        return BP_OK;
+    memory_unmap(&p.block);
+    return fail(error, BP_ENOMEM, "cpu: no memory to load the weights");
 }
 
 /* Aligned floats are read where they are. */

@@ -45,6 +45,7 @@ typedef struct weight {
     /* Node n has the tiles [n ? end[n - 1] : 0, end[n]), one after another; with one node, all. */
     size_t end[MAX_NODES], offset_packed[MAX_NODES];
     const uint8_t *packed[MAX_NODES];
+    struct packed_weight *shared; /* share.c: whose tiles these are; NULL before they are packed */
     matmul_fn *multiply;
     const float *vector;
 } weight;
@@ -100,7 +101,9 @@ struct bp_model {
     cache *caches;
     step *steps;
     size_t value_count, weight_count, cache_count, step_count;
-    memory packed, vectors, kv, workspace;
+    memory vectors, kv, workspace;
+    struct pack **packs; /* [pack_count] share.c: where its packed weights are */
+    size_t pack_count;
     size_t scratch_offset, scratch_bytes; /* a worker's, in the workspace */
     size_t partials_offset, partials_bytes;
     _Atomic uint32_t *pending; /* [pending_count] chunks still to come of a split attention tile; zero between steps */

@@ -5,6 +5,8 @@ batch, beside neighbours and beside chat."""
 import base64
 import json
 import math
+import pathlib
+import re
 import struct
 import subprocess
 import threading
@@ -15,6 +17,7 @@ import dequantised
 import tiny_models
 from conftest import BUILD, PROGRAM, ROOT, Server, error_of
 
+SANITIZED = b"__asan" in PROGRAM.read_bytes() or b"__tsan" in PROGRAM.read_bytes()
 GOLDEN = json.loads((ROOT / "tests" / "golden" / "embeddings-decoders.json").read_text())
 
 
@@ -182,6 +185,35 @@ def test_the_same_bits(server, model):
     for thread in threads:
         thread.join()
     assert crowd == [together, 200, together[2:] + together[:2], 200]
+
+
+def test_one_set_of_weights_under_two_names(tmp_path, smollm2):
+    """A second name of a file costs neither the weights again nor the time to pack them."""
+    names = {"chat": "", "calm": ", temperature: 0", "vectors": ", task: embed, pooling: mean"}
+    s = Server(tmp_path, "\n".join(f"  {name}: {{ file: {smollm2}, context: 256{more} }}" for name, more in names.items()))
+
+    def anonymous():
+        return int(re.search(r"RssAnon:\s+(\d+) kB", pathlib.Path(f"/proc/{s.process.pid}/status").read_text())[1]) * 1024
+
+    def weights():
+        return {m["id"]: m["weight_bytes"] for m in s.get("/v1/models").json["data"] if m["weight_bytes"]}
+
+    held = []
+    for name in names:
+        assert s.post("/models/load", {"model": name}).status == 200
+        held.append((anonymous(), weights()))
+    whole = held[0][1]["chat"]
+    assert whole > 80e6 and set(held[2][1]) == set(names)
+    for _, told in held:
+        assert abs(sum(told.values()) - whole) < 1e6 and len(set(told.values())) == 1
+    assert SANITIZED or held[2][0] - held[0][0] < whole / 2
+    answer = {"model": "calm", "prompt": "A, B, C, D,", "max_tokens": 2}
+    first = s.post("/v1/completions", answer).json["choices"][0]["text"], vectors(s, "vectors", "x")
+    assert first[0] == " E," and s.post("/models/unload", {"model": "chat"}).status == 200
+    assert (s.post("/v1/completions", answer).json["choices"][0]["text"], vectors(s, "vectors", "x")) == first
+    assert set(weights()) == {"calm", "vectors"} and abs(sum(weights().values()) - whole) < 1e6
+    assert s.post("/models/unload", {"model": "calm"}).status == 200 and abs(sum(weights().values()) - whole) < 1e6
+    assert vectors(s, "vectors", "x") == first[1] and s.stop() == 0, "".join(s.log)
 
 
 @pytest.mark.skipif(not (BUILD / "plugins" / "batch.so").exists(), reason="there is no batch frontend")
