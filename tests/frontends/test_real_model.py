@@ -7,7 +7,7 @@ import time
 
 import pytest
 
-from conftest import PROGRAM, Terminal, run
+from conftest import PROGRAM, Terminal, fetch, run
 
 FRANCE = "What is the capital of France?"
 HELPFUL = "You are a helpful assistant"
@@ -94,3 +94,26 @@ def test_a_batch_has_the_same_bytes_alone_together_and_resumed(model, requests, 
         p.send_signal(signal.SIGKILL)
     assert 0 < resumed.stat().st_size < len(expected)
     assert run(command).returncode == 0 and resumed.read_bytes() == expected
+
+
+def test_a_batch_that_is_held_to_forms(tmp_path):
+    """A schema, and a call that is forced; the same input gives the same bytes, ids of calls included."""
+    lines, out = tmp_path / "in", [tmp_path / "one", tmp_path / "two"]
+    tool = {"type": "function", "function": {"name": "add", "parameters": {"type": "object", "properties": {"a": {"type": "integer"}, "b": {"type": "integer"}},
+                                                                          "required": ["a", "b"]}}}
+    asked = [{"role": "user", "content": "What is 2 + 3?"}]
+    shape = {"type": "json_schema", "json_schema": {"name": "x", "schema": {"type": "object", "properties": {"n": {"type": "integer"}}, "required": ["n"]}}}
+    wrong = {"type": "json_schema", "json_schema": {"name": "x", "schema": {"not": {}}}}
+    requests = [{"messages": asked, "response_format": shape}, {"messages": asked, "tools": [tool], "tool_choice": "required", "parallel_tool_calls": False},
+                {"messages": asked, "response_format": wrong}]
+    lines.write_text("".join(json.dumps({**r, "max_tokens": 40, "temperature": 0}) + "\n" for r in requests))
+    for path in out:
+        run([PROGRAM, "batch", lines, path, "--model", fetch("qwen2.5-coder"), "--set", "model.context=512"])
+    assert out[0].read_bytes() == out[1].read_bytes()
+    said, called, refused = sorted(map(json.loads, out[0].read_text().splitlines()), key=lambda line: line["line"])
+    assert isinstance(json.loads(said["response"]["choices"][0]["message"]["content"])["n"], int)
+    choice = called["response"]["choices"][0]
+    call, = choice["message"]["tool_calls"]
+    assert choice["finish_reason"] == "tool_calls" and choice["message"]["content"] is None and call["function"]["name"] == "add"
+    assert set(json.loads(call["function"]["arguments"])) == {"a", "b"}
+    assert refused["error"]["param"] == "response_format"

@@ -9,7 +9,7 @@ import jsonschema
 import openai
 import pytest
 
-from conftest import error_of
+from conftest import Server, error_of
 
 CHAT, TEXT = "/v1/chat/completions", "/v1/completions"
 PERSON = {"type": "object", "properties": {"name": {"type": "string", "maxLength": 30}, "age": {"type": "integer", "minimum": 0, "maximum": 120}},
@@ -79,6 +79,21 @@ def test_the_same_beside_others_and_after_a_prefix_hit(alive):
     with concurrent.futures.ThreadPoolExecutor(4) as pool:
         together = list(pool.map(lambda body: alive.post(CHAT, body).json["choices"], bodies))
     assert together == alone
+
+
+def test_guesses_change_nothing(tmp_path, smollm2):
+    """An answer that repeats itself is guessed ahead; what the grammar allows is asked row by row."""
+    s = Server(tmp_path, f"  guess: {{ file: {smollm2}, drafts: 8 }}\n  plain: {{ file: {smollm2}, drafts: 0 }}")
+    row = {"type": "object", "properties": {"kind": {"enum": ["apple", "pear"]}, "count": {"type": "integer", "maximum": 99}}, "required": ["kind", "count"]}
+    shape = schema_of({"type": "array", "items": row, "minItems": 6, "maxItems": 6})
+    for seed in range(2):
+        body = chat("A list of fruit as JSON.", response_format=shape, temperature=seed, seed=seed, max_tokens=120, logprobs=True)
+        guess, plain = (s.post(CHAT, {**body, "model": model}).json["choices"] for model in ("guess", "plain"))
+        assert guess == plain
+    metrics = s.raw(b"GET /metrics HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n").decode()
+    drafted = {name: float(value) for name, value in re.findall(r'^backplane_\w*accepted\w*\{[^}]*model="(\w+)"[^}]*\} (\S+)$', metrics, re.M)}
+    assert drafted["guess"] > 0 and drafted["plain"] == 0, drafted
+    assert s.stop() == 0
 
 
 @pytest.mark.parametrize("value", [{"type": "json_schema"}, {"type": "json_schema", "json_schema": {"name": "x"}}, schema_of(123), schema_of([]),
