@@ -285,7 +285,8 @@ static void test_masks_are_what_every_token_says(void **context)
     static const char *const grammars[] = {
         "root ::= \"\\\"\" [^\"\\\\]* \"\\\"\"", "root ::= \"\\\"\" ([^\"\\\\\\n] | \"\\\\\" [n\"\\\\]){0,9} \"\\\"\"",
         "root ::= [abc]{3,40} | \"{\" root (\",\" root){0,2} \"}\"", "root ::= ([a-c]{1,3} \" \"?){2,30} \"1\"", "root ::= .*",
-        "root ::= [^a]* \"a\" [^\"]{5,}", "root ::= \"a\" root \"b\" | \"c\" | \"a\" root \"c\""};
+        "root ::= [^a]* \"a\" [^\"]{5,}", "root ::= [^a-z\"\\\\]* \"z\"", "root ::= [^\xe2\x82\xac\"\\\\]* \"\xe2\x82\xac\"",
+        "root ::= \"a\" root \"b\" | \"c\" | \"a\" root \"c\""};
     vocabulary *v = malloc(sizeof *v);
     fill_vocabulary(v);
     token_source source = {.count = TOKENS, .user = v, .text = vocabulary_text, .ends = vocabulary_ends};
