@@ -58,6 +58,36 @@ def test_60_a_template_that_does_not_end(tiny, tmp_path, template):
     assert server.stop() == 0, "".join(server.log)
 
 
+# --- 65 ---------------------------------------------------------------------------------------------------------------
+
+
+def test_65_a_reader_that_stops_loses_its_answer(tiny, tmp_path):
+    """Twenty megabytes of events for somebody who does not read them, and keeps the connection open."""
+    server = Server(tmp_path, f"  tiny: {{ file: {tiny}, drafts: 0, queue_limit: 256 }}", ", body_seconds: 2")
+    ask = {"model": "tiny", "prompt": "Hi", "max_tokens": 20, "seed": 3, "temperature": 1, "ignore_eos": True, "logprobs": 2}
+    alone = server.post("/v1/completions", ask).json["choices"]
+    still = socket.socket()
+    still.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+    still.settimeout(30)
+    still.connect(("127.0.0.1", server.port))
+    body = json.dumps({"model": "tiny", "prompt": "Hello", "max_tokens": 200, "n": 128, "logprobs": 5, "stream": True,
+                       "temperature": 1, "ignore_eos": True}).encode()
+    still.sendall(b"POST /v1/completions HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n"
+                  b"Content-Length: %d\r\n\r\n" % len(body) + body)
+    while metric(server, "backplane_requests_running") == 0:
+        time.sleep(0.02)
+    until = time.monotonic() + 30
+    while metric(server, "backplane_requests_running") + metric(server, "backplane_requests_waiting") > 0:
+        assert time.monotonic() < until, "nobody reads it, and it still runs"
+        assert server.post("/v1/completions", ask).json["choices"] == alone
+    while 'backplane_http_requests_total{status="499"} 1' not in server.get("/metrics").body.decode():
+        assert time.monotonic() < until, "it is not in the count of those that left"
+        time.sleep(0.1)
+    still.close()
+    assert server.post("/v1/completions", ask).json["choices"] == alone
+    assert server.stop() == 0
+
+
 # --- 66 ---------------------------------------------------------------------------------------------------------------
 
 
