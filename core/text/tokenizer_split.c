@@ -7,7 +7,8 @@
  * PCRE2 gives the same.
  *
  * Quantifiers are possessive where nothing after them could need a character back: the same matches without
- * backtracking. Match limits bound the rest. Rules are immutable; a split_state belongs to one call. */
+ * backtracking. The others repeat one class, never a group or a call of one: giving a character of a class back takes no
+ * memory, and each turn of a group takes some of a stack that the JIT has 32 KiB of. Match limits bound the rest. Rules are immutable; a split_state belongs to one call. */
 #define PCRE2_CODE_UNIT_WIDTH 8
 #include "base/buffer.h"
 #include "base/error.h"
@@ -54,31 +55,31 @@
     "(?i:'(?:[stmd]|re|ve|ll))|[^\\r\\n" LETTER NUMBER "]?[" LETTER "]++|[" NUMBER "]" number_quantifier               \
     "| ?[^" SPACE LETTER NUMBER "]++[\\r\\n]*+|[" SPACE "]*[\\r\\n]++|[" SPACE "]+(?![^" SPACE "])|[" SPACE "]++"
 
-/* Words that change from upper to lower case once, and what may follow them. The classes are defined once, because a string
- * literal that repeats them would be longer than C promises. */
+/* Words that change from upper to lower case once, and what may follow them: parts of a pattern, because one string literal
+ * would be longer than C promises. */
 #define CASED(number_quantifier, ending)                                                                              \
-    "(?(DEFINE)(?<u>[" UPPER "])(?<l>[" LOWER "])(?<b>[^\\r\\n" LETTER NUMBER "]))"                                    \
-    "(?&b)?(?&u)*(?&l)++" ending "|(?&b)?(?&u)++(?&l)*+" ending "|[" NUMBER "]" number_quantifier                      \
+    "[^\\r\\n" LETTER NUMBER "]?", "[" UPPER "]*", "[" LOWER "]++" ending "|[^\\r\\n" LETTER NUMBER "]?",            \
+    "[" UPPER "]++", "[" LOWER "]*+" ending "|[" NUMBER "]" number_quantifier                                          \
     "| ?[^" SPACE LETTER NUMBER "]++[\\r\\n/]*+|[" SPACE "]*[\\r\\n]++|[" SPACE "]+(?![^" SPACE "])|[" SPACE "]++"
 
-enum { MAX_PATTERNS = 2 };
+enum { MAX_PATTERNS = 2, MAX_PARTS = 5 };
 enum { NORMALISE = 1, WHOLE_WORDS = 2 };
 
 typedef struct split_row {
     const char *names; /* separated by spaces, one at each end too */
-    const char *patterns[MAX_PATTERNS];
+    const char *patterns[MAX_PATTERNS][MAX_PARTS]; /* each in parts; NULL ends them */
     unsigned flags;
 } split_row;
 
 static const split_row rows[] = {
-    {" gpt-2 phi-2 ", {GPT2}, 0},
-    {" smollm starcoder refact ", {DIGITS_ONE_BY_ONE, GPT2}, 0},
-    {" command-r ", {DIGITS_ONE_BY_ONE, GPT2}, NORMALISE},
-    {" llama-bpe llama3 llama-v3 ", {LLAMA3("{1,3}+")}, WHOLE_WORDS},
-    {" smaug-bpe dbrx falcon3 ", {LLAMA3("{1,3}+")}, 0},
-    {" qwen2 deepseek-r1-qwen ", {LLAMA3("")}, NORMALISE},
-    {" tekken ", {CASED("", "")}, WHOLE_WORDS},
-    {" gpt-4o ", {CASED("{1,3}+", "(?i:'(?:[stmd]|re|ve|ll))?+")}, 0},
+    {" gpt-2 phi-2 ", {{GPT2}}, 0},
+    {" smollm starcoder refact ", {{DIGITS_ONE_BY_ONE}, {GPT2}}, 0},
+    {" command-r ", {{DIGITS_ONE_BY_ONE}, {GPT2}}, NORMALISE},
+    {" llama-bpe llama3 llama-v3 ", {{LLAMA3("{1,3}+")}}, WHOLE_WORDS},
+    {" smaug-bpe dbrx falcon3 ", {{LLAMA3("{1,3}+")}}, 0},
+    {" qwen2 deepseek-r1-qwen ", {{LLAMA3("")}}, NORMALISE},
+    {" tekken ", {{CASED("", "")}}, WHOLE_WORDS},
+    {" gpt-4o ", {{CASED("{1,3}+", "(?i:'(?:[stmd]|re|ve|ll))?+")}}, 0},
 };
 
 struct split_rules {
@@ -115,6 +116,25 @@ static bp_status unknown_row(const char *pre, bp_error *error)
     return status;
 }
 
+static bp_status compile(const char *pre, const char *const parts[MAX_PARTS], pcre2_code **out, bp_error *error)
+{
+    buffer whole = {0};
+    bool good = true;
+    for (size_t i = 0; i < MAX_PARTS && parts[i]; i++)
+        good = good && buffer_text(&whole, parts[i]);
+    int code = PCRE2_ERROR_NOMEMORY;
+    PCRE2_SIZE offset = 0;
+    if (good)
+        *out = pcre2_compile((PCRE2_SPTR)whole.data, whole.size, PCRE2_UTF | PCRE2_UCP, &code, &offset, NULL);
+    buffer_free(&whole);
+    if (!*out)
+        return error_set(error, good ? BP_EINTERNAL : BP_ENOMEM,
+                         "PCRE2 refuses the pattern of pre-tokenizer \"%.64s\" at %zu (error %d)", pre, (size_t)offset, code);
+    /* Where there is no JIT, matching is interpreted: slower, the same. */
+    pcre2_jit_compile(*out, PCRE2_JIT_COMPLETE);
+    return BP_OK;
+}
+
 bp_status split_rules_new(const char *pre, split_rules **out, bp_error *error)
 {
     const split_row *row = find_row(pre);
@@ -124,23 +144,16 @@ bp_status split_rules_new(const char *pre, split_rules **out, bp_error *error)
     if (!rules)
         return error_set(error, BP_ENOMEM, "out of memory for a pre-tokenizer");
     rules->flags = row->flags;
-    for (uint32_t i = 0; i < MAX_PATTERNS && row->patterns[i]; i++) {
-        int code;
-        PCRE2_SIZE offset;
-        pcre2_code *pattern = pcre2_compile((PCRE2_SPTR)row->patterns[i], PCRE2_ZERO_TERMINATED, PCRE2_UTF | PCRE2_UCP,
-                                            &code, &offset, NULL);
-        if (!pattern) {
-            split_rules_free(rules);
-            return error_set(error, BP_EINTERNAL, "PCRE2 refuses the pattern of pre-tokenizer \"%.64s\" at %zu (error %d)",
-                             pre,
-                             (size_t)offset, code);
-        }
-        /* Where there is no JIT, matching is interpreted: slower, the same. */
-        pcre2_jit_compile(pattern, PCRE2_JIT_COMPLETE);
-        rules->patterns[rules->pattern_count++] = pattern;
+    bp_status status = BP_OK;
+    for (uint32_t i = 0; i < MAX_PATTERNS && row->patterns[i][0] && status == BP_OK; i++) {
+        status = compile(pre, row->patterns[i], &rules->patterns[i], error);
+        rules->pattern_count += status == BP_OK;
     }
-    *out = rules;
-    return BP_OK;
+    if (status != BP_OK)
+        split_rules_free(rules);
+    else
+        *out = rules;
+    return status;
 }
 
 void split_rules_free(split_rules *rules)
