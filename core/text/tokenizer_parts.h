@@ -53,6 +53,7 @@ typedef struct split_rules split_rules;
 struct tokenizer {
     tokenizer_kind kind;
     arena *memory; /* of every array here */
+    uint64_t seed[2]; /* of the two hash tables */
     uint32_t count;
     char *pool;        /* the pieces' bytes, one after another */
     uint32_t *offsets; /* [count + 1] into pool */

@@ -5,6 +5,9 @@
  * A merge that makes a control token is left out: plain text never becomes one. Oversize pieces, unknown types, malformed
  * merges and merges of pieces that do not exist are errors.
  *
+ * The hash is keyed with numbers of each tokenizer's own: with a known one a file could put all its pieces into one place, and
+ * reading it would take the square of their number. Nothing but time depends on it.
+ *
  * This runs while a server starts: two passes, no allocation a piece, and a guess that saves most look-ups of merge
  * results, because vocabularies list them in the merges' order. */
 #include "base/checked.h"
@@ -13,6 +16,8 @@
 
 #include <stdlib.h>
 #include <string.h>
+#include <sys/random.h>
+#include <time.h>
 
 enum {
     MAX_MERGE = 2 * TOKENIZER_MAX_PIECE + 1,
@@ -20,27 +25,44 @@ enum {
     LEFT_OUT = 0x80 /* set in types[] between the two passes */
 };
 
-static uint32_t hash_bytes(const char *bytes, size_t length)
+/* Both halves of the product: what of it depends on each bit is not to be told without the factor. */
+static uint64_t fold(uint64_t value, uint64_t factor)
 {
-    uint64_t hash = length * UINT64_C(0x9E3779B97F4A7C15), chunk;
+    __extension__ unsigned __int128 product = (unsigned __int128)value * factor;
+    return (uint64_t)product ^ (uint64_t)(product >> 64);
+}
+
+static uint32_t hash_bytes(const tokenizer *t, const char *bytes, size_t length)
+{
+    uint64_t hash = t->seed[0] ^ length, chunk;
     while (length >= 8) {
         memcpy(&chunk, bytes, 8);
-        hash = (hash ^ chunk) * UINT64_C(0xD6E8FEB86659FD93);
-        hash ^= hash >> 32;
+        hash = fold(hash ^ chunk, t->seed[1]);
         bytes += 8;
         length -= 8;
     }
     chunk = 0;
     memcpy(&chunk, bytes, length);
-    hash = (hash ^ chunk) * UINT64_C(0xD6E8FEB86659FD93);
-    return (uint32_t)(hash ^ hash >> 32);
+    return (uint32_t)fold(hash ^ chunk, t->seed[1]);
 }
 
-static uint32_t hash_pair(int32_t left, int32_t right)
+static uint32_t hash_pair(const tokenizer *t, int32_t left, int32_t right)
 {
     uint64_t pair = (uint64_t)(uint32_t)left << 32 | (uint32_t)right;
-    pair *= UINT64_C(0x9E3779B97F4A7C15);
-    return (uint32_t)(pair >> 32);
+    return (uint32_t)fold(pair ^ t->seed[0], t->seed[1]);
+}
+
+/* Two numbers that nobody who wrote the file could know, the second odd. Where there is no randomness to be had, what differs
+ * from run to run. */
+static void choose_seed(tokenizer *t)
+{
+    struct timespec now = {0};
+    if (getrandom(t->seed, sizeof t->seed, GRND_NONBLOCK) != sizeof t->seed) {
+        clock_gettime(CLOCK_REALTIME, &now);
+        t->seed[0] = (uint64_t)(uintptr_t)t ^ (uint64_t)now.tv_sec << 32;
+        t->seed[1] = fold((uint64_t)now.tv_nsec ^ (uint64_t)(uintptr_t)&now, UINT64_C(0x9E3779B97F4A7C15));
+    }
+    t->seed[1] |= UINT64_C(0x8000000000000001);
 }
 
 /* The byte that a character of GPT-2's alphabet stands for, or -1: printable Latin-1 stands for itself, the other 68 bytes
@@ -133,12 +155,12 @@ int32_t vocabulary_find(const tokenizer *t, const char *bytes, size_t length)
     uint32_t slot;
     if (length == 0 || length > TOKENIZER_MAX_PIECE)
         return NO_TOKEN;
-    return find_hashed(t, bytes, length, hash_bytes(bytes, length), &slot);
+    return find_hashed(t, bytes, length, hash_bytes(t, bytes, length), &slot);
 }
 
 const merge_slot *vocabulary_merge(const tokenizer *t, int32_t left, int32_t right)
 {
-    for (uint32_t i = hash_pair(left, right) & t->merge_mask;; i = (i + 1) & t->merge_mask) {
+    for (uint32_t i = hash_pair(t, left, right) & t->merge_mask;; i = (i + 1) & t->merge_mask) {
         const merge_slot *slot = &t->merges[i];
         if (slot->left == left && slot->right == right)
             return slot;
@@ -202,7 +224,7 @@ typedef struct piece_queue {
 static void queue_piece(tokenizer *t, piece_queue *queue, uint32_t id)
 {
     uint32_t length = t->offsets[id + 1] - t->offsets[id];
-    piece_slot piece = {hash_bytes(t->pool + t->offsets[id], length), id, t->offsets[id], length};
+    piece_slot piece = {hash_bytes(t, t->pool + t->offsets[id], length), id, t->offsets[id], length};
     piece_slot *place = &queue->ring[queue->count % GROUP];
     if (queue->count >= GROUP)
         insert_piece(t, *place);
@@ -281,7 +303,7 @@ static size_t decode_half(const char *half, size_t length, char *out)
 
 static void insert_merge(tokenizer *t, merge_slot merge)
 {
-    uint32_t i = hash_pair(merge.left, merge.right) & t->merge_mask;
+    uint32_t i = hash_pair(t, merge.left, merge.right) & t->merge_mask;
     while (t->merges[i].left >= 0 && (t->merges[i].left != merge.left || t->merges[i].right != merge.right))
         i = (i + 1) & t->merge_mask;
     t->merges[i] = merge;
@@ -306,7 +328,7 @@ static bp_status prepare_merge(const tokenizer *t, const tokenizer_spec *spec, u
         return merge_error(index, merge, "is not two pieces with one space between them", error);
     size_t left = decode_half(merge.bytes, left_spelled, bytes);
     size_t right = decode_half(space + 1, right_spelled - 1, bytes + left);
-    *pending = (pending_merge){bytes, left, left + right, hash_bytes(bytes, left), hash_bytes(bytes + left, right)};
+    *pending = (pending_merge){bytes, left, left + right, hash_bytes(t, bytes, left), hash_bytes(t, bytes + left, right)};
     __builtin_prefetch(&t->pieces[pending->left_hash & t->piece_mask]);
     __builtin_prefetch(&t->pieces[pending->right_hash & t->piece_mask]);
     return BP_OK;
@@ -330,7 +352,7 @@ static bp_status resolve_merge(tokenizer *t, const tokenizer_spec *spec, uint32_
         return merge_error(index, spec->merges[index], "names or makes a piece that the vocabulary does not have", error);
     *guess = (uint32_t)result + 1;
     *merge = (merge_slot){left, right, index, result};
-    __builtin_prefetch(&t->merges[hash_pair(left, right) & t->merge_mask], 1);
+    __builtin_prefetch(&t->merges[hash_pair(t, left, right) & t->merge_mask], 1);
     return BP_OK;
 }
 
@@ -386,6 +408,7 @@ static bp_status read_scores(tokenizer *t, const tokenizer_spec *spec, bp_error 
 
 bp_status vocabulary_build(tokenizer *t, const tokenizer_spec *spec, bp_error *error)
 {
+    choose_seed(t);
     bp_status status = allocate(t, spec, error);
     if (status == BP_OK)
         status = read_pieces(t, spec, error);

@@ -16,8 +16,8 @@ typedef struct bytes_vocabulary {
     text_piece pieces[256];
 } bytes_vocabulary;
 
-/* Every byte, in GPT-2's alphabet, and no merges. */
-static tokenizer *build(const char *pre, bytes_vocabulary *v)
+/* Every byte, in GPT-2's alphabet. */
+static void spell_bytes(bytes_vocabulary *v)
 {
     int32_t next = 0x100;
     for (int i = 0; i < 256; i++) {
@@ -29,6 +29,12 @@ static tokenizer *build(const char *pre, bytes_vocabulary *v)
         out[1] = (char)(0x80 | (code & 0x3F));
         v->pieces[i] = (text_piece){out, length};
     }
+}
+
+/* Without merges. */
+static tokenizer *build(const char *pre, bytes_vocabulary *v)
+{
+    spell_bytes(v);
     const tokenizer_spec spec = {.model = "gpt2", .pre = pre, .pieces = v->pieces, .count = 256, .bos = -1, .eos = -1, .eot = -1,
                                  .unknown = -1, .padding = -1};
     tokenizer *t = NULL;
@@ -108,9 +114,61 @@ static void runs_of_one_character_are_split(void **state)
     }
 }
 
+/* --- vocabularies ------------------------------------------------------------------------------------------------------- */
+
+enum { COLLIDING = 200000, COLLIDING_BYTES = 16, COLLIDING_ROOM = 2 * COLLIDING_BYTES };
+
+/* Sixteen bytes that a multiplicative hash with well-known factors puts into the same place for each number. */
+static void collide(uint64_t number, unsigned char out[COLLIDING_BYTES])
+{
+    uint64_t first = (COLLIDING_BYTES * UINT64_C(0x9E3779B97F4A7C15) ^ number) * UINT64_C(0xD6E8FEB86659FD93);
+    uint64_t second = first ^ first >> 32;
+    memcpy(out, &number, 8);
+    memcpy(out + 8, &second, 8);
+}
+
+static void pieces_that_were_made_to_collide_do_not(void **state)
+{
+    (void)state;
+    bytes_vocabulary v;
+    spell_bytes(&v);
+    char *spelled = malloc((size_t)COLLIDING * COLLIDING_ROOM);
+    text_piece *pieces = calloc(COLLIDING, sizeof *pieces);
+    assert_true(spelled && pieces);
+    for (uint32_t i = 0; i < COLLIDING; i++) {
+        unsigned char bytes[COLLIDING_BYTES];
+        char *at = spelled + (size_t)i * COLLIDING_ROOM;
+        pieces[i].bytes = at;
+        collide(i, bytes);
+        for (int k = 0; k < COLLIDING_BYTES; k++) {
+            const text_piece *spelling = &v.pieces[bytes[k]];
+            memcpy(at, spelling->bytes, spelling->length);
+            at += spelling->length;
+        }
+        pieces[i].length = (uint32_t)(at - pieces[i].bytes);
+    }
+    const tokenizer_spec spec = {.model = "gpt2", .pre = "gpt-2", .pieces = pieces, .count = COLLIDING, .bos = -1, .eos = -1,
+                                 .eot = -1, .unknown = -1, .padding = -1};
+    clock_t began = clock();
+    tokenizer *t = NULL;
+    assert_int_equal(tokenizer_new(&spec, &t, NULL), BP_OK);
+    for (uint32_t i = 0; i < COLLIDING; i += 997) {
+        unsigned char bytes[COLLIDING_BYTES];
+        collide(i, bytes);
+        assert_int_equal(tokenizer_find(t, (const char *)bytes, sizeof bytes), i);
+    }
+    double seconds = (double)(clock() - began) / CLOCKS_PER_SEC;
+    if (seconds > 5)
+        fail_msg("a vocabulary of %d pieces took %.1f seconds", COLLIDING, seconds);
+    tokenizer_free(t);
+    free(pieces);
+    free(spelled);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test(pieces_that_were_made_to_collide_do_not),
         cmocka_unit_test(runs_of_one_character_are_split),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
