@@ -11,6 +11,7 @@
 static const char file[] = "tokenizer.json";
 
 enum { TYPE_NORMAL = 1, TYPE_CONTROL = 3, TYPE_USER_DEFINED = 4, TYPE_UNUSED = 5 }; /* GGUF's numbers */
+enum { MAX_WORD = 1000 }; /* characters of a word of WordPiece; the tokenizer takes no more either */
 
 typedef struct pieces {
     gguf_string *spelled; /* [count] */
@@ -217,8 +218,8 @@ static void put_wordpiece(hf_folder *f, const json_t *root, const json_t *model,
     if (strcmp(before, "BertPreTokenizer") != 0)
         hf_fail(f, BP_EUNSUPPORTED, file, "its pre_tokenizer is \"%.60s\"; this build knows BertPreTokenizer for WordPiece",
                 before);
-    if (limit && (!json_is_integer(limit) || json_integer_value(limit) < 1 || json_integer_value(limit) > UINT16_MAX))
-        hf_fail(f, BP_EINVAL, file, "its max_input_chars_per_word is not from 1 to %d", UINT16_MAX);
+    if (limit && (!json_is_integer(limit) || json_integer_value(limit) < 1 || json_integer_value(limit) > MAX_WORD))
+        hf_fail(f, BP_EINVAL, file, "its max_input_chars_per_word is not from 1 to %d", MAX_WORD);
     int64_t id = read_id(f, json_object_get(json_object_get(model, "vocab"), unknown), unknown, count);
     if (id < 0)
         return;

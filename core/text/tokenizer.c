@@ -84,6 +84,9 @@ static bp_status build_kind(tokenizer *t, const tokenizer_spec *spec, bp_error *
     t->kind = TOKENIZER_WORDPIECE;
     if (spec->unknown < 0 || spec->wordpiece.max_word < 1 || spec->merge_count)
         return error_set(error, BP_EINVAL, "a WordPiece vocabulary needs an unknown token and a longest word, and no merges");
+    if (spec->wordpiece.max_word > WORDPIECE_MAX_WORD)
+        return error_set(error, BP_EINVAL, "a WordPiece vocabulary's longest word has %u characters, over the limit of %d",
+                         spec->wordpiece.max_word, WORDPIECE_MAX_WORD);
     t->wordpiece = spec->wordpiece;
     return BP_OK;
 }

@@ -24,7 +24,8 @@
 enum {
     TOKENIZER_MAX_PIECE = 64 << 10,   /* bytes of one piece */
     TOKENIZER_MAX_SPECIAL = 1 << 10,  /* of a special token's spelling: what a search at one place can cost */
-    TOKENIZER_MAX_TEXT = 1 << 30      /* of one text */
+    TOKENIZER_MAX_TEXT = 1 << 30,     /* of one text */
+    WORDPIECE_MAX_WORD = 1000         /* characters that a vocabulary may call a word: cutting one costs their square */
 };
 typedef enum tokenizer_kind { TOKENIZER_BPE, TOKENIZER_WORDPIECE, TOKENIZER_SENTENCEPIECE } tokenizer_kind;
 #define NO_TOKEN (-1)

@@ -211,6 +211,7 @@ static const wrong_folder wrong_folders[] = {
     {"tokenizer.json", "\"ids\":[2]", "\"ids\":[2,3]", "puts more around a text than one token"},
     {"tokenizer.json", "\"TemplateProcessing\"", "\"Other\"", "its post_processor is \"Other\""},
     {"tokenizer.json", "per_word\":100", "per_word\":0", "its max_input_chars_per_word is not from 1 to"},
+    {"tokenizer.json", "per_word\":100", "per_word\":1001", "its max_input_chars_per_word is not from 1 to 1000"},
     {"tokenizer.json", "true,\"normalized\":false", "false,\"normalized\":true", "is found in normalised text"},
     {"model.safetensors", NULL, NULL, "model.safetensors cannot be opened"},
     {"model.safetensors", NULL, "short", "model.safetensors: this is not a safetensors file: it has 5 bytes"},

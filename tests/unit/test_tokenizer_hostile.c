@@ -165,10 +165,29 @@ static void pieces_that_were_made_to_collide_do_not(void **state)
     free(spelled);
 }
 
+/* Cutting a word takes the square of what the file says a word may be. */
+static void a_word_is_not_as_long_as_a_file_likes(void **state)
+{
+    (void)state;
+    static const uint32_t lengths[] = {1, 100, 1000, 1001, UINT32_MAX};
+    static const text_piece pieces[] = {{"[UNK]", 5}, {"x", 1}};
+    for (size_t i = 0; i < sizeof lengths / sizeof *lengths; i++) {
+        const tokenizer_spec spec = {.model = "bert", .pieces = pieces, .count = 2, .bos = -1, .eos = -1, .eot = -1,
+                                     .padding = -1, .wordpiece = {.max_word = lengths[i]}};
+        tokenizer *t = NULL;
+        bp_error error = {0};
+        bool good = lengths[i] <= 1000;
+        assert_int_equal(tokenizer_new(&spec, &t, &error), good ? BP_OK : BP_EINVAL);
+        assert_true(good || strstr(error.message, "over the limit of 1000"));
+        tokenizer_free(t);
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(pieces_that_were_made_to_collide_do_not),
+        cmocka_unit_test(a_word_is_not_as_long_as_a_file_likes),
         cmocka_unit_test(runs_of_one_character_are_split),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
