@@ -178,8 +178,8 @@ static bp_status map_file(int file, unsigned flags, mapping *m, const char *path
     return anonymous ? read_all(file, m, path, error) : take_slot(m, path, error);
 }
 
-/* The size of a regular file, and that rounded up to pages. */
-static bp_status measure(int file, mapping *m, const char *path, bp_error *error)
+/* The size of a regular file of at most `most` bytes, and that rounded up to pages. */
+static bp_status measure(int file, uint64_t most, mapping *m, const char *path, bp_error *error)
 {
     struct stat info;
     if (fstat(file, &info) != 0)
@@ -188,20 +188,23 @@ static bp_status measure(int file, mapping *m, const char *path, bp_error *error
         return error_set(error, BP_EINVAL, "%s is not a regular file", path);
     if (info.st_size <= 0)
         return error_set(error, BP_EINVAL, "%s is empty", path);
+    if ((uint64_t)info.st_size > most)
+        return error_set(error, BP_ELIMIT, "%s has %lld bytes; %llu are possible", path, (long long)info.st_size,
+                         (unsigned long long)most);
     size_t page = (size_t)sysconf(_SC_PAGESIZE);
     m->size = (size_t)info.st_size;
     m->mapped = (m->size + page - 1) / page * page;
     return BP_OK;
 }
 
-bp_status mapping_open(const char *path, unsigned flags, mapping **out, bp_error *error)
+static bp_status open_file(const char *path, unsigned flags, uint64_t most, mapping **out, bp_error *error)
 {
     /* Not blocking, so that a FIFO is refused and not waited for. */
     int file = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
     if (file < 0)
         return error_set(error, errno == ENOENT ? BP_ENOTFOUND : BP_EIO, "%s cannot be opened: %s", path, strerror(errno));
     mapping *m = calloc(1, sizeof *m);
-    bp_status status = m ? measure(file, m, path, error) : error_set(error, BP_ENOMEM, "no memory to open %s", path);
+    bp_status status = m ? measure(file, most, m, path, error) : error_set(error, BP_ENOMEM, "no memory to open %s", path);
     if (status == BP_OK)
         status = map_file(file, flags, m, path, error);
     close(file);
@@ -210,6 +213,16 @@ bp_status mapping_open(const char *path, unsigned flags, mapping **out, bp_error
     else
         mapping_close(m);
     return status;
+}
+
+bp_status mapping_open(const char *path, unsigned flags, mapping **out, bp_error *error)
+{
+    return open_file(path, flags, UINT64_MAX, out, error);
+}
+
+bp_status mapping_read(const char *path, uint64_t most, mapping **out, bp_error *error)
+{
+    return open_file(path, BP_MAPPING_READ, most, out, error);
 }
 
 void mapping_close(mapping *m)

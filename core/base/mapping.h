@@ -14,6 +14,8 @@ typedef struct mapping mapping;
 /* Maps a regular file. With BP_MAPPING_READ the file is read into anonymous memory instead. */
 enum { BP_MAPPING_READ = 1 };
 bp_status mapping_open(const char *path, unsigned flags, mapping **out, bp_error *error);
+/* Reads a file of at most `most` bytes, as with BP_MAPPING_READ; of a larger one nothing: BP_ELIMIT. */
+bp_status mapping_read(const char *path, uint64_t most, mapping **out, bp_error *error);
 void mapping_close(mapping *m); /* NULL is fine */
 const unsigned char *mapping_data(const mapping *m);
 uint64_t mapping_size(const mapping *m);

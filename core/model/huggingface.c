@@ -10,7 +10,7 @@
 #include <string.h>
 #include <sys/stat.h>
 
-enum { MAX_PATH = 4096, MAX_JSON = 256 << 20, MAX_SHARDS = 256, MAX_TENSORS = 1 << 17 };
+enum { MAX_PATH = 4096, MAX_JSON = 256 << 20, MAX_TEXT = 1 << 20, MAX_SHARDS = 256, MAX_TENSORS = 1 << 17 };
 
 static const char single_file[] = "model.safetensors", index_file[] = "model.safetensors.index.json";
 
@@ -44,10 +44,6 @@ static bool join(hf_folder *f, const char *file, char out[MAX_PATH])
 static json_t *parse(hf_folder *f, const char *file, const mapping *map)
 {
     json_error_t why;
-    if (mapping_size(map) > MAX_JSON) {
-        hf_fail(f, BP_ELIMIT, file, "it has %" PRIu64 " bytes; %d are possible", mapping_size(map), MAX_JSON);
-        return NULL;
-    }
     json_t *json = json_loadb((const char *)mapping_data(map), (size_t)mapping_size(map), JSON_REJECT_DUPLICATES, &why);
     if (!json)
         hf_fail(f, BP_EINVAL, file, "invalid JSON at line %d, column %d: %s", why.line, why.column, why.text);
@@ -61,7 +57,7 @@ json_t *hf_read_json(hf_folder *f, const char *file, bool required)
         return NULL;
     mapping *map = NULL;
     bp_error why = {0};
-    bp_status status = mapping_open(path, BP_MAPPING_READ, &map, &why);
+    bp_status status = mapping_read(path, MAX_JSON, &map, &why);
     if (status == BP_ENOTFOUND && !required)
         return NULL;
     if (status != BP_OK) {
@@ -80,9 +76,13 @@ const char *hf_read_text(hf_folder *f, const char *file)
     bp_error why = {0};
     if (f->table.status != BP_OK || !join(f, file, path))
         return NULL;
-    bp_status status = mapping_open(path, BP_MAPPING_READ, &map, &why);
+    bp_status status = mapping_read(path, MAX_TEXT, &map, &why);
     if (status == BP_OK) {
-        gguf_string text = gguf_table_string(&f->table, (const char *)mapping_data(map), (size_t)mapping_size(map));
+        const char *bytes = (const char *)mapping_data(map);
+        size_t size = (size_t)mapping_size(map);
+        if (memchr(bytes, '\0', size))
+            hf_fail(f, BP_EINVAL, file, "it holds a NUL");
+        gguf_string text = gguf_table_string(&f->table, bytes, size);
         mapping_close(map);
         return text.bytes;
     }

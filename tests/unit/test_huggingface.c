@@ -1,6 +1,7 @@
 /* huggingface: a folder reads as the model it is, in one file or in shards, in each type; and every file of it that is not as
  * it should be is refused with a sentence that names it. */
 #include "base/arena.h"
+#include "model/huggingface_parts.h"
 #include "model/model.h"
 #include "model/safetensors.h"
 #include "support/tiny_bert.h"
@@ -287,6 +288,60 @@ static void folders_that_are_wrong_are_refused(void **state)
     }
 }
 
+/* A sparse file says that it has more bytes than there is memory: it is refused by its size alone. */
+static void files_that_are_too_large_are_not_read(void **state)
+{
+    (void)state;
+    static const char *const files[] = {"config.json", "tokenizer.json", "modules.json", "sentence_bert_config.json"};
+    const model_options wanted = {0};
+    for (size_t i = 0; i < sizeof files / sizeof *files; i++) {
+        char path[512];
+        model_file *m = NULL;
+        bp_error error = {0};
+        assert_true(tiny_bert_write(folder, &(tiny_bert){0}) && tiny_bert_write_file(folder, files[i], "{}", 2));
+        snprintf(path, sizeof path, "%s/%s", folder, files[i]);
+        assert_int_equal(truncate(path, (off_t)1 << 40), 0);
+        assert_int_equal(model_open(folder, &wanted, &m, &error), BP_ELIMIT);
+        if (!strstr(error.message, files[i]) || !strstr(error.message, "1099511627776 bytes; 268435456 are possible"))
+            fail_msg("%s: \"%s\"", files[i], error.message);
+        unlink(path);
+        tiny_bert_remove(folder);
+        assert_int_equal(make_folder(NULL), 0);
+    }
+}
+
+static bp_status read_template(const char **out, bp_error *error)
+{
+    hf_folder f = {.path = folder};
+    gguf_table_begin(&f.table, 1, error);
+    const char *text = hf_read_text(&f, "chat_template.jinja");
+    *out = text ? strdup(text) : NULL;
+    gguf_table_drop(&f.table);
+    return f.table.status;
+}
+
+static void a_template_is_text_of_some_size(void **state)
+{
+    (void)state;
+    char path[512];
+    const char *text;
+    bp_error error = {0};
+    snprintf(path, sizeof path, "%s/chat_template.jinja", folder);
+    assert_int_equal(read_template(&text, &error), BP_OK);
+    assert_null(text);
+    assert_true(tiny_bert_write_file(folder, "chat_template.jinja", "{{ 1 }}", 7));
+    assert_int_equal(read_template(&text, &error), BP_OK);
+    assert_string_equal(text, "{{ 1 }}");
+    free((char *)text);
+    assert_true(tiny_bert_write_file(folder, "chat_template.jinja", "{{\0 1 }}", 8));
+    assert_int_equal(read_template(&text, &error), BP_EINVAL);
+    assert_non_null(strstr(error.message, "chat_template.jinja: it holds a NUL"));
+    assert_int_equal(truncate(path, (off_t)1 << 40), 0);
+    assert_int_equal(read_template(&text, &error), BP_ELIMIT);
+    assert_non_null(strstr(error.message, "1099511627776 bytes; 1048576 are possible"));
+    unlink(path);
+}
+
 /* --- safetensors ------------------------------------------------------------------------------------------------------ */
 
 static const struct { const char *header; size_t zeros; const char *message; } wrong_headers[] = {
@@ -374,6 +429,8 @@ int main(void)
         WITH_FOLDER(a_folder_without_modules_is_a_mean),
         WITH_FOLDER(a_pooling_is_named_and_prompts_are_read),
         WITH_FOLDER(folders_that_are_wrong_are_refused),
+        WITH_FOLDER(files_that_are_too_large_are_not_read),
+        WITH_FOLDER(a_template_is_text_of_some_size),
         cmocka_unit_test(headers_that_are_wrong_are_refused),
         cmocka_unit_test(a_header_reads_back),
     };

@@ -111,6 +111,18 @@ static void a_copy_does_not_shrink(void **state)
     mapping_close(m);
 }
 
+static void a_file_that_is_too_large_is_not_read(void **state)
+{
+    (void)state;
+    mapping *m = NULL;
+    bp_error error = {0};
+    assert_int_equal(mapping_read(path, PAGES * page - 6, &m, &error), BP_ELIMIT);
+    assert_non_null(strstr(error.message, "bytes; "));
+    assert_int_equal(mapping_read(path, PAGES * page - 5, &m, &error), BP_OK);
+    assert_true(mapping_size(m) == PAGES * page - 5);
+    mapping_close(m);
+}
+
 static void forgotten_pages_read_the_same(void **state)
 {
     (void)state;
@@ -196,6 +208,7 @@ int main(void)
         ON_A_FILE(many_threads_touch_it_at_once),
         ON_A_FILE(a_copy_does_not_shrink),
         ON_A_FILE(forgotten_pages_read_the_same),
+        ON_A_FILE(a_file_that_is_too_large_is_not_read),
         ON_A_FILE(refusals),
         ON_A_FILE(other_faults_go_on),
     };
