@@ -39,10 +39,13 @@ size_t jinja_find(const char *bytes, size_t length, size_t from, const char *wha
     return found ? (size_t)(found - bytes) : SIZE_MAX;
 }
 
-/* Whether the character at text[at] is to go: one of `set`, or whitespace without one. */
-static bool strips(const char *at, size_t length, int32_t code, const jinja_text *set)
+/* Whether the character at text[at] is to go: one of `set`, whose search is paid for first, or whitespace without one. Not
+ * when the steps are used up. */
+static bool strips(jinja_run *run, const char *at, size_t length, int32_t code, const jinja_text *set)
 {
-    return set ? jinja_find(set->bytes, set->length, 0, at, length) != SIZE_MAX : jinja_is_space(code);
+    if (!set)
+        return jinja_is_space(code);
+    return jinja_steps(run, 1 + set->length / 64) && jinja_find(set->bytes, set->length, 0, at, length) != SIZE_MAX;
 }
 
 /* The start of the character that ends before `end`. */
@@ -60,20 +63,18 @@ bool jinja_strip(jinja_run *run, const jinja_text *text, const jinja_text *set, 
     int32_t code;
     while (left && from < to) {
         size_t length = utf8_decode(text->bytes + from, to - from, &code);
-        if (!strips(text->bytes + from, length, code, set))
+        if (!strips(run, text->bytes + from, length, code, set))
             break;
         from += length;
     }
     while (right && to > from) {
         size_t start = previous(text->bytes, to);
         utf8_decode(text->bytes + start, to - start, &code);
-        if (!strips(text->bytes + start, to - start, code, set))
+        if (!strips(run, text->bytes + start, to - start, code, set))
             break;
         to = start;
     }
-    size_t gone = text->length - (to - from);
-    return jinja_steps(run, 1 + gone / 16 + (set ? gone * set->length / 64 : 0)) &&
-           jinja_slice_text(run, text, from, to, out);
+    return jinja_steps(run, 1 + (text->length - (to - from)) / 16) && jinja_slice_text(run, text, from, to, out);
 }
 
 /* An empty `old` is found before every character and at the end. */

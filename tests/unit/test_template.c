@@ -392,6 +392,9 @@ static void limits_end_what_does_not_end(void **state)
     refuse_with("{% set n = namespace(s='xxxxxxxx') %}{% for i in range(99) %}{% set n.s = n.s + n.s %}{% endfor %}", "{}",
                 BP_ELIMIT, "the template");
     refuse_with("{{ 'x' * 1000000000000 }}", "{}", BP_ELIMIT, "more steps");
+    /* Not after 10^14 comparisons. */
+    refuse_with("{{ ('x' * 10000000).strip('y' * 10000000 + 'x') }}", "{}", BP_ELIMIT, "more steps");
+    refuse_with("{{ ('x' * 10000000).rstrip('y' * 10000000 + 'x') }}", "{}", BP_ELIMIT, "more steps");
     refuse_with("{% set n = namespace(l=[]) %}{% for i in range(5000) %}{% set n.l = [n.l] %}{% endfor %}{{ n.l }}", "{}",
                 BP_ELIMIT, "too deeply");
     refuse_with(
