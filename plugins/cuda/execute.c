@@ -102,20 +102,30 @@ static void run_gated(const bp_model *model, gpu_stream *stream, const step *s, 
     launch_matmul(stream, &args);
 }
 
+/* `next` begins where the tiles of `before` end, and is of the same type: both are one weight. */
+static bool continues(const packed *before, const packed *next)
+{
+    return next->dtype == before->dtype && next->k == before->k && before->n % TILE_COLUMNS == 0 &&
+           next->data == before->data + before->n / TILE_COLUMNS * before->tile_bytes;
+}
+
 static void run_qkv(const bp_model *model, gpu_stream *stream, const step *s, uint32_t rows)
 {
     const bp_qkv_args *qkv = &s->args.qkv;
     const int32_t *w = s->op.weight;
     const value *out = &model->values[s->op.out[0]];
     uint32_t q = qkv->heads * qkv->head_dim, kv = qkv->kv_heads * qkv->head_dim, stride = q + 2 * kv;
-    uint32_t columns[3] = {q, kv, kv}, at = 0;
-    for (int i = 0; i < 3; at += columns[i], i++) {
-        matmul_args args = {.weight = {model->weights[w[i]].packed},
+    for (uint32_t i = 0, at = 0; i < 3;) {
+        packed together = model->weights[w[i]].packed;
+        for (i++; i < 3 && continues(&together, &model->weights[w[i]].packed); i++)
+            together.n += model->weights[w[i]].packed.n;
+        matmul_args args = {.weight = {together},
                             .in = place_of(model, s->op.in[0]),
-                            .out = {.floats = model->scratch + at, .width = columns[i], .stride = stride},
+                            .out = {.floats = model->scratch + at, .width = together.n, .stride = stride},
                             .scale = 1.0f,
                             .rows = rows};
         launch_matmul(stream, &args);
+        at += together.n;
     }
     heads_args args = {.in = model->scratch,
                        .bias = {vector_of(model, w[3]), vector_of(model, w[4]), vector_of(model, w[5])},

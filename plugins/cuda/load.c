@@ -15,19 +15,29 @@ typedef struct stage {
     uint8_t *host, *device;
 } stage;
 
+/* Gives a weight the next place, unless it has one. */
+static void plan_packed(weight *w, size_t *bytes)
+{
+    if (!w->packs || w->packed.n > 0)
+        return;
+    w->packed = (packed){.tile_bytes = packed_tile_bytes(w->type->dtype, w->k),
+                         .dtype = w->type->dtype,
+                         .k = (uint32_t)w->k,
+                         .n = (uint32_t)w->n};
+    w->offset_packed = *bytes;
+    *bytes = size_add(*bytes, size_multiply(divide_up(w->n, TILE_COLUMNS), w->packed.tile_bytes));
+}
+
+/* The weights of a QKV go side by side, so that those of one type can be multiplied as one (run_qkv). */
 static void plan_weights(bp_model *model)
 {
     size_t packed_bytes = 0, vector_bytes = 0;
+    for (size_t i = 0; i < model->step_count; i++)
+        for (int j = 0; model->steps[i].op.kind == BP_OP_QKV && j < 3; j++)
+            plan_packed(&model->weights[model->steps[i].op.weight[j]], &packed_bytes);
     for (size_t i = 0; i < model->weight_count; i++) {
         weight *w = &model->weights[i];
-        if (w->packs) {
-            w->packed = (packed){.tile_bytes = packed_tile_bytes(w->type->dtype, w->k),
-                                 .dtype = w->type->dtype,
-                                 .k = (uint32_t)w->k,
-                                 .n = (uint32_t)w->n};
-            w->offset_packed = packed_bytes;
-            packed_bytes = size_add(packed_bytes, size_multiply(divide_up(w->n, TILE_COLUMNS), w->packed.tile_bytes));
-        }
+        plan_packed(w, &packed_bytes);
         if (w->is_vector) {
             w->offset_vector = vector_bytes;
             vector_bytes =

@@ -103,8 +103,8 @@ DEVICE uint32_t block_bytes_at(const block_format &f, uint32_t b)
     return (f.minimum ? 128u : 64u) + b % 8 * 64;
 }
 
-/* The four stored elements of quad t, a byte each. */
-DEVICE uint32_t block_quad(int bits, const uint32_t *words, unsigned t)
+/* The four stored elements of quad t, a byte each. `words` may be anything that has an index. */
+template <typename Words> DEVICE uint32_t block_quad(int bits, const Words &words, unsigned t)
 {
     if (bits == 8)
         return words[t];
@@ -172,9 +172,10 @@ DEVICE block_group block_group_of(const block_format &f, const block_scale &s, i
         return block_group{d, m};
     if (f.group == QUANT_BLOCK)
         return block_group{d * static_cast<float>(s.byte[0]), -(m * static_cast<float>(s.byte[1]))};
+    uint32_t byte = group == 0 ? s.byte[0] : s.byte[1]; /* an index that is not a constant would put s into memory */
     if (f.minimum)
-        return block_group{d * static_cast<float>(s.byte[group] & 15), -(m * static_cast<float>(s.byte[group] >> 4))};
-    return block_group{d * static_cast<float>(static_cast<int8_t>(s.byte[group])), 0.0f};
+        return block_group{d * static_cast<float>(byte & 15), -(m * static_cast<float>(byte >> 4))};
+    return block_group{d * static_cast<float>(static_cast<int8_t>(byte)), 0.0f};
 }
 
 #endif
