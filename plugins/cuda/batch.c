@@ -53,7 +53,8 @@ static void add_pages(bp_model *model, const bp_batch *in, size_t *at)
     batch *b = &model->batch;
     size_t most = 0;
     for (uint32_t seq = 0; seq < in->seq_count; seq++)
-        most = size_max(most, divide_up((size_t)in->context[seq], model->limits.page_tokens));
+        b->depth = size_max(b->depth, (size_t)in->context[seq]);
+    most = divide_up(b->depth, model->limits.page_tokens);
     b->pages = b->placed + *at;
     b->page_stride = most;
     for (uint32_t seq = 0; seq < in->seq_count; seq++) {

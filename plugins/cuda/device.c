@@ -12,11 +12,15 @@ bp_status device_open(const bp_host *host, const void *config, bp_device **out, 
     if (!device)
         return fail(error, BP_ENOMEM, "%s: no memory for the device", gpu_backend_name);
     device->host = host;
+    gpu_facts facts = {0};
     bp_status status = gpu_open(host, config, &device->gpu, error);
+    if (status == BP_OK)
+        status = gpu_describe(device->gpu, &facts, error);
     if (status != BP_OK) {
-        free(device);
+        device_close(device);
         return status;
     }
+    device->processors = facts.processors;
     *out = device;
     return BP_OK;
 }

@@ -146,6 +146,15 @@ static void run_qkv(const bp_model *model, gpu_stream *stream, const step *s, ui
     store_later(model, stream, out);
 }
 
+/* The parts that attention is split into, 0 where it is not: where blocks are few, chunks several, and room is left. */
+static size_t split_attention(const bp_model *model, const cache *c, uint32_t heads, size_t rows)
+{
+    size_t parts = attention_chunks(c, model->batch.depth);
+    size_t blocks = rows * attention_blocks(heads, (uint32_t)c->kv_heads, (uint32_t)c->head_dim);
+    bool few = parts > 1 && blocks <= SPLIT_BLOCKS * (size_t)model->device->processors;
+    return few && rows * heads * parts * (c->head_dim + 2) <= model->partial_floats ? parts : 0;
+}
+
 static void run_attention(const bp_model *model, gpu_stream *stream, const step *s, uint32_t rows)
 {
     const value *out = &model->values[s->op.out[0]];
@@ -157,6 +166,9 @@ static void run_attention(const bp_model *model, gpu_stream *stream, const step 
                            .soft_cap = s->args.attention.soft_cap,
                            .tokens = rows,
                            .heads = s->args.attention.heads,
+                           .parts = (uint32_t)split_attention(model, &model->caches[s->op.cache],
+                                                              s->args.attention.heads, rows),
+                           .partial = model->partial,
                            .causal = s->args.attention.mask == BP_MASK_CAUSAL};
     launch_attention(stream, &args);
     store_later(model, stream, out);

@@ -12,9 +12,12 @@
 
 #include <string.h>
 
+enum { SPLIT_BLOCKS = 2 /* of attention, a processor: with fewer, chunks are parts */ };
+
 struct bp_device {
     const bp_host *host;
     gpu *gpu;
+    uint32_t processors; /* that blocks of threads run on */
 };
 
 typedef struct value {
@@ -63,6 +66,7 @@ typedef struct batch {
     batch_place place;
     const int32_t *pages;
     size_t page_stride;
+    size_t depth; /* no sequence is longer */
 } batch;
 
 struct bp_model {
@@ -79,6 +83,8 @@ struct bp_model {
     uint8_t *packed, *vectors, *kv, *workspace;
     size_t packed_bytes, vectors_bytes, kv_bytes, workspace_bytes;
     float *scratch; /* in the workspace: products before they become heads or factors */
+    float *partial; /* in the workspace, partial_floats: what parts of attention leave */
+    size_t partial_floats;
     float *result;  /* [result_rows][output_width], on the device; grows with what is asked for */
     size_t result_rows;
     batch batch;
@@ -99,6 +105,8 @@ bp_status model_memory(bp_model *model, bp_model_memory *out, bp_error *error);
 /* plan.c: gives values and the scratch their places in a workspace that is not there yet (offsets from NULL); its bytes,
  * SIZE_MAX where it does not fit. place_values adds where it is. */
 size_t plan_workspace(bp_model *model);
+/* The most chunks of a cache that a token attends to. */
+size_t attention_chunks(const cache *c, size_t positions);
 void place_values(bp_model *model);
 
 /* load.c: uploads and packs what ops read; tells the host what has been copied. */

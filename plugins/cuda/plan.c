@@ -7,7 +7,7 @@
 
 #include <stdlib.h>
 
-enum { ALIGNMENT = 256 };
+enum { ALIGNMENT = 256, MOST_PARTIAL_FLOATS = 16 << 20 };
 
 typedef struct place {
     size_t offset, bytes;
@@ -86,6 +86,28 @@ static size_t scratch_of(const bp_model *model, const step *s)
     return size_round_up(size_multiply(size_multiply(columns, model->limits.max_tokens), sizeof(float)), ALIGNMENT);
 }
 
+size_t attention_chunks(const cache *c, size_t positions)
+{
+    size_t chunks = divide_up(positions, CHUNK_TOKENS);
+    return c->window ? size_min(chunks, divide_up(c->window, CHUNK_TOKENS) + 1) : chunks;
+}
+
+/* Floats that parts of attention leave, of as many tokens as may be split (execute.c), as far as they may cost memory. */
+static size_t partial_of(const bp_model *model, const step *s)
+{
+    if (s->op.kind != BP_OP_ATTENTION)
+        return 0;
+    const cache *c = &model->caches[s->op.cache];
+    size_t parts = attention_chunks(c, model->limits.max_context);
+    uint32_t heads = s->args.attention.heads, dim = (uint32_t)c->head_dim;
+    size_t tokens = SPLIT_BLOCKS * (size_t)model->device->processors / attention_blocks(heads, (uint32_t)c->kv_heads, dim);
+    if (parts < 2)
+        return 0;
+    tokens = size_min(size_max(tokens, 1), model->limits.max_tokens);
+    size_t floats = size_multiply(size_multiply(tokens, size_multiply(heads, parts)), (size_t)dim + 2);
+    return size_min(floats, MOST_PARTIAL_FLOATS);
+}
+
 size_t plan_workspace(bp_model *model)
 {
     plan p = {0};
@@ -99,9 +121,12 @@ size_t plan_workspace(bp_model *model)
                 if (s->op.out[slot] >= 0)
                     plan_value(model, &p, &model->values[s->op.out[slot]], i, last[s->op.out[slot]]);
             scratch = size_max(scratch, scratch_of(model, s));
+            model->partial_floats = size_max(model->partial_floats, partial_of(model, s));
         }
         model->scratch = offset_pointer(p.bytes);
         p.bytes = size_add(p.bytes, scratch);
+        model->partial = offset_pointer(p.bytes);
+        p.bytes = size_add(p.bytes, model->partial_floats * sizeof(float));
     } else {
         p.bytes = SIZE_MAX;
     }
@@ -121,4 +146,5 @@ void place_values(bp_model *model)
         v->place.scales = v->needs_blocks ? (quant_scale *)(void *)(base + (uintptr_t)v->place.scales) : NULL;
     }
     model->scratch = (float *)(void *)(base + (uintptr_t)model->scratch);
+    model->partial = (float *)(void *)(base + (uintptr_t)model->partial);
 }

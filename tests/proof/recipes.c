@@ -7,7 +7,8 @@
 enum { LAYERS = 2, SHORT = 44, LONG = 560, POSITIONS = 640 };
 
 /* Widths: 48 is a block and a half of activations' lanes; 288 is a K block of floats and a bit of the next. The long ones cross
- * two chunks of attention, one of them with a window that begins inside a chunk. */
+ * two chunks of attention, one of them with a window that begins inside a chunk. Of "groups" a kv head serves more query heads
+ * than a backend may want to take at once. */
 const recipe recipes[] = {
     /* name, type, cache, parts, width, hidden, heads, of k, dim, window, tokens */
     {"f32", BP_F32, BP_KV_F32, 0, 288, 48, 2, 1, 16, 0, SHORT},
@@ -31,6 +32,8 @@ const recipe recipes[] = {
     {"bert", BP_F32, BP_KV_F32, HAS_ENCODER | HAS_BIAS, 96, 160, 6, 6, 16, 0, SHORT},
     {"bert-q8_0", BP_Q8_0, BP_KV_F16, HAS_ENCODER | HAS_BIAS | HAS_FIRST_POOL, 96, 160, 3, 3, 32, 0, SHORT},
     {"cache-q8_0", BP_F16, BP_KV_Q8_0, HAS_QK_NORM, 64, 96, 4, 2, 64, 0, SHORT},
+    {"groups", BP_Q8_0, BP_KV_F32, 0, 96, 32, 20, 2, 16, 0, SHORT},
+    {"groups-q8_0", BP_Q4_0, BP_KV_Q8_0, HAS_NEOX, 96, 32, 7, 1, 32, 0, SHORT},
     {"ties", BP_Q8_0, BP_KV_F32, HAS_TIES, 64, 96, 2, 1, 16, 0, SHORT},
     {"long", BP_Q8_0, BP_KV_F16, 0, 32, 32, 4, 1, 16, 0, LONG},
     {"long-window", BP_F32, BP_KV_F32, HAS_WINDOW | HAS_SOFT_CAP | HAS_NEOX, 32, 32, 2, 2, 16, 290, LONG},

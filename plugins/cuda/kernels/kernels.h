@@ -146,8 +146,12 @@ typedef struct attention_args {
     batch_place batch;
     float scale, soft_cap;
     uint32_t tokens, heads, causal;
+    uint32_t parts; /* most chunks that a token attends to, where each has a block of its own; 0: a block has all */
+    float *partial; /* what parts leave: [token][head][part][2 + head_dim] */
 } attention_args;
 void launch_attention(gpu_stream *stream, const attention_args *args);
+/* Blocks of threads that a token has, or each part of it. */
+uint32_t attention_blocks(uint32_t heads, uint32_t kv_heads, uint32_t head_dim);
 
 /* K and V of one slot as floats, [kv_heads][head_dim] each. */
 typedef struct read_kv_args {
