@@ -1,4 +1,5 @@
-/* A step: its input is checked and staged in one piece, everything is launched, and the result is fetched. */
+/* A step: its input is checked and staged in one piece, everything is launched, and the result follows into
+ * memory of the host that the device writes to; until model_wait nothing waits for the device. */
 #include "batch_check.h"
 #include "model.h"
 
@@ -47,13 +48,23 @@ static void add_types(bp_model *model, const bp_batch *in, size_t *at)
         b->staged[(*at)++] = in->types ? in->types[t] : 0;
 }
 
-/* Pages of all sequences, as many each as the longest has. */
+/* So that a sequence has another shape (graphs.c) a few times only. */
+static size_t rounded_depth(const bp_model *model, size_t longest)
+{
+    size_t depth = CHUNK_TOKENS;
+    while (depth < longest)
+        depth *= 2;
+    return size_min(depth, model->limits.max_context);
+}
+
+/* Pages of all sequences, as many each as the longest may have. */
 static void add_pages(bp_model *model, const bp_batch *in, size_t *at)
 {
     batch *b = &model->batch;
     size_t most = 0;
     for (uint32_t seq = 0; seq < in->seq_count; seq++)
         b->depth = size_max(b->depth, (size_t)in->context[seq]);
+    b->depth = rounded_depth(model, b->depth);
     most = divide_up(b->depth, model->limits.page_tokens);
     b->pages = b->placed + *at;
     b->page_stride = most;
@@ -97,22 +108,30 @@ static size_t result_rows(const bp_model *model)
     return model->pools ? model->batch.seqs : model->batch.rows;
 }
 
-/* Room for the result: what earlier steps needed, or twice that. */
+/* Room for the result, here and on the device: what earlier steps needed, or twice that. */
 static bp_status reserve_result(bp_model *model, size_t rows, bp_error *error)
 {
     if (rows <= model->result_rows)
         return BP_OK;
     size_t limit = model->pools ? model->limits.max_seqs : model->limits.max_rows;
     size_t wanted = size_min(limit, size_max(size_max(rows, FIRST_ROWS), 2 * model->result_rows));
-    void *memory;
-    bp_status status = gpu_wait(model->device->gpu, error);
+    size_t bytes = size_multiply(wanted, model->output_width * sizeof(float));
+    gpu *g = model->device->gpu;
+    void *memory = NULL, *answer = NULL;
+    bp_status status = gpu_wait(g, error);
     if (status == BP_OK)
-        status =
-            gpu_allocate(model->device->gpu, size_multiply(wanted, model->output_width * sizeof(float)), &memory, error);
-    if (status != BP_OK)
+        status = gpu_allocate(g, bytes, &memory, error);
+    if (status == BP_OK)
+        status = gpu_allocate_host(g, bytes, &answer, error);
+    if (status != BP_OK) {
+        gpu_free(g, memory);
         return status;
-    gpu_free(model->device->gpu, model->result);
+    }
+    graphs_drop(model);
+    gpu_free(g, model->result);
+    gpu_free_host(g, model->answer);
     model->result = memory;
+    model->answer = answer;
     model->result_rows = wanted;
     return BP_OK;
 }
@@ -138,7 +157,8 @@ bp_status model_submit(bp_model *model, const bp_batch *input, bp_error *error)
         return status;
     gpu_stream *stream = gpu_bind(g);
     stage_batch(model, input);
-    execute_steps(model, stream);
+    run_steps(model, stream);
+    gpu_download(g, model->answer, model->result, result_rows(model) * model->output_width * sizeof(float));
     model->submitted = true;
     return BP_OK;
 }
@@ -154,6 +174,8 @@ bp_status model_wait(bp_model *model, float *out, uint64_t count, bp_error *erro
     }
     model->submitted = false;
     gpu_bind(model->device->gpu);
-    gpu_download(model->device->gpu, out, model->result, floats * sizeof(float));
-    return gpu_wait(model->device->gpu, error);
+    bp_status status = gpu_wait(model->device->gpu, error);
+    if (status == BP_OK && floats > 0)
+        memcpy(out, model->answer, floats * sizeof(float));
+    return status;
 }

@@ -228,12 +228,14 @@ void model_release(bp_model *model)
     if (!model)
         return;
     gpu *g = model->device->gpu;
+    graphs_drop(model);
     batch_free(model);
     gpu_free(g, model->packed);
     gpu_free(g, model->vectors);
     gpu_free(g, model->kv);
     gpu_free(g, model->workspace);
     gpu_free(g, model->result);
+    gpu_free_host(g, model->answer);
     free(model->values);
     free(model->weights);
     free(model->caches);

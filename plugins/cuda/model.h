@@ -1,7 +1,7 @@
 /* A compiled model: packed weights, cache pages, and the list of ops, whose values have their places in one workspace.
  *
- * A step is launched op after op on one stream, so each op finds its inputs ready and nothing waits on the host but
- * model_wait. A value is kept as floats, BF16, quantised blocks, or several of them, as its readers need; the kernel
+ * A step is launched op after op on one stream, or as a graph of these launches (graphs.c), so each op finds its inputs ready
+ * and nothing waits on the host but model_wait. A value is kept as floats, BF16, quantised blocks, or several of them, as its readers need; the kernel
  * that writes it also narrows and quantises it, unless its heads are not whole blocks of 32, when a kernel of its own
  * does (`stored_later`). */
 #ifndef CUDA_MODEL_H
@@ -66,8 +66,22 @@ typedef struct batch {
     batch_place place;
     const int32_t *pages;
     size_t page_stride;
-    size_t depth; /* no sequence is longer */
+    size_t depth; /* no sequence is longer: a power of two, or max_context */
 } batch;
+
+/* What decides which launches a step has, and with which arguments. */
+typedef struct batch_shape {
+    size_t seqs, tokens, rows, depth;
+} batch_shape;
+
+typedef struct graph {
+    batch_shape shape;
+    uint64_t used; /* when, by the model's graph_clock; 0: nothing is here */
+    gpu_graph *recorded;
+    bool refused; /* the device makes no graph of it */
+} graph;
+
+enum { GRAPHS = 32 };
 
 struct bp_model {
     bp_device *device;
@@ -86,7 +100,10 @@ struct bp_model {
     float *partial; /* in the workspace, partial_floats: what parts of attention leave */
     size_t partial_floats;
     float *result;  /* [result_rows][output_width], on the device; grows with what is asked for */
+    float *answer;  /* its copy on the host, of the same size */
     size_t result_rows;
+    graph graphs[GRAPHS];
+    uint64_t graph_clock;
     batch batch;
     bool submitted;
 };
@@ -120,6 +137,10 @@ bp_status model_wait(bp_model *model, float *out, uint64_t count, bp_error *erro
 
 /* execute.c: launches all ops on the batch. */
 void execute_steps(bp_model *model, gpu_stream *stream);
+
+/* graphs.c: the same, in one launch where its shape is known. Graphs are dropped when the result moves. */
+void run_steps(bp_model *model, gpu_stream *stream);
+void graphs_drop(bp_model *model);
 
 /* kv.c */
 size_t kv_head_bytes(uint32_t dtype, size_t page_tokens, size_t head_dim);

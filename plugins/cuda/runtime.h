@@ -1,4 +1,4 @@
-/* What this backend asks of a device: memory, copies, and waiting. Two implementations, of which one is linked:
+/* What this backend asks of a device: memory, copies, graphs of launches, and waiting. Two implementations, of which one is linked:
  * real/runtime.c on the CUDA runtime, and emulated/runtime.cpp on the host's own memory and threads.
  *
  * 1. Everything is in one order: copies and launches of a gpu happen one after the other, and are done when gpu_wait returns.
@@ -54,6 +54,14 @@ void gpu_upload(gpu *g, void *to, const void *from, size_t bytes);
 void gpu_download(gpu *g, void *to, const void *from, size_t bytes);
 void gpu_copy(gpu *g, void *to, const void *from, size_t bytes);
 void gpu_fill_zero(gpu *g, void *to, size_t bytes);
+
+/* Launches as one list. From gpu_record to gpu_recorded they are kept, with their arguments, and not run; nothing else may be
+ * asked of the gpu meanwhile. gpu_recorded gives NULL where the device makes no graph of them, which loses nothing. */
+typedef struct gpu_graph gpu_graph;
+void gpu_record(gpu *g);
+gpu_graph *gpu_recorded(gpu *g);
+void gpu_replay(gpu *g, gpu_graph *graph);
+void gpu_graph_free(gpu *g, gpu_graph *graph); /* NULL is fine */
 
 /* Until everything is done. BP_EDEVICE, and why, where anything since the last wait went wrong. */
 bp_status gpu_wait(gpu *g, bp_error *error);

@@ -165,17 +165,20 @@ static inline float square_root(float x)
 
 struct gpu_stream;
 using emulated_call = void(const void *kernel, const void *args);
-/* Runs all blocks before it returns. `call` calls the kernel with its arguments, once a thread. */
-void emulated_launch(gpu_stream *stream, emulated_call *call, const void *kernel, const void *args, dim3 grid,
-                     unsigned threads, size_t shared);
+using emulated_kernel = void();
+/* Runs all blocks before it returns, or keeps the launch where they are recorded. `call` calls the kernel with its arguments,
+ * once a thread. */
+void emulated_launch(gpu_stream *stream, emulated_call *call, emulated_kernel *kernel, const void *args, size_t args_bytes,
+                     dim3 grid, unsigned threads, size_t shared);
 
 template <typename Args>
 inline void launch(gpu_stream *stream, void (*kernel)(Args), dim3 grid, unsigned threads, size_t shared, const Args &args)
 {
     emulated_call *call = [](const void *function, const void *with) {
-        (*static_cast<void (*const *)(Args)>(function))(*static_cast<const Args *>(with));
+        auto itself = *static_cast<emulated_kernel *const *>(function);
+        reinterpret_cast<void (*)(Args)>(itself)(*static_cast<const Args *>(with));
     };
-    emulated_launch(stream, call, &kernel, &args, grid, threads, shared);
+    emulated_launch(stream, call, reinterpret_cast<emulated_kernel *>(kernel), &args, sizeof args, grid, threads, shared);
 }
 
 #endif

@@ -39,6 +39,20 @@ struct gpu_stream {
     gpu *owner;
 };
 
+/* A launch that was recorded. */
+struct kept_launch {
+    emulated_call *call;
+    emulated_kernel *kernel;
+    std::vector<unsigned char> args;
+    dim3 grid;
+    unsigned threads;
+    size_t shared;
+};
+
+struct gpu_graph {
+    std::vector<kept_launch> launches;
+};
+
 struct gpu {
     gpu_stream stream;
     uint64_t order, fail_at;
@@ -50,6 +64,8 @@ struct gpu {
     uint64_t jobs = 0; /* launches so far */
     size_t busy = 0;   /* workers in the current one */
     bool closing = false;
+    gpu_graph *recording = nullptr;
+    bool forgot = false; /* a launch that was to be recorded */
     std::atomic<const char *> trouble{nullptr}; /* the first; the device is lost from then on */
 };
 
@@ -86,13 +102,12 @@ static void work(gpu *g, block_runner *runner)
     }
 }
 
-void emulated_launch(gpu_stream *stream, emulated_call *call, const void *kernel, const void *args, dim3 grid,
-                     unsigned threads, size_t shared)
+static void run_launch(gpu *g, emulated_call *call, emulated_kernel *kernel, const void *args, dim3 grid, unsigned threads,
+                       size_t shared)
 {
-    gpu *g = stream->owner;
     job j;
     uint64_t order = g->order ? g->order * 0x9e3779b97f4a7c15u + g->jobs + 1 : 0;
-    j.work = block_work{call, kernel, args, grid, threads, shared, order};
+    j.work = block_work{call, &kernel, args, grid, threads, shared, order};
     j.blocks = static_cast<uint64_t>(grid.x) * grid.y;
     if (g->trouble)
         return;
@@ -108,6 +123,47 @@ void emulated_launch(gpu_stream *stream, emulated_call *call, const void *kernel
     std::unique_lock<std::mutex> hold(g->lock);
     g->current = nullptr;
     g->changed.wait(hold, [&] { return g->busy == 0; });
+}
+
+void emulated_launch(gpu_stream *stream, emulated_call *call, emulated_kernel *kernel, const void *args, size_t args_bytes,
+                     dim3 grid, unsigned threads, size_t shared)
+{
+    gpu *g = stream->owner;
+    if (!g->recording)
+        return run_launch(g, call, kernel, args, grid, threads, shared);
+    const unsigned char *bytes = static_cast<const unsigned char *>(args);
+    try {
+        g->recording->launches.push_back({call, kernel, {bytes, bytes + args_bytes}, grid, threads, shared});
+    } catch (...) {
+        g->forgot = true;
+    }
+}
+
+void gpu_record(gpu *g)
+{
+    g->recording = new (std::nothrow) gpu_graph;
+    g->forgot = false;
+}
+
+gpu_graph *gpu_recorded(gpu *g)
+{
+    gpu_graph *graph = g->recording;
+    g->recording = nullptr;
+    if (!g->forgot)
+        return graph;
+    delete graph;
+    return nullptr;
+}
+
+void gpu_replay(gpu *g, gpu_graph *graph)
+{
+    for (const kept_launch &kept : graph->launches)
+        run_launch(g, kept.call, kept.kernel, kept.args.data(), kept.grid, kept.threads, kept.shared);
+}
+
+void gpu_graph_free(gpu *, gpu_graph *graph)
+{
+    delete graph;
 }
 
 /* --- opening ---------------------------------------------------------------------------------------------------------- */

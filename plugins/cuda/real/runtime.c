@@ -22,6 +22,7 @@ const bp_option gpu_options[] = {
 struct gpu {
     int device;
     cudaStream_t stream;
+    bool recording;
     cudaError_t trouble; /* the first; the device is lost from then on */
 };
 
@@ -171,6 +172,43 @@ void gpu_fill_zero(gpu *g, void *to, size_t bytes)
 {
     if (bytes > 0)
         note(g, cudaMemsetAsync(to, 0, bytes, g->stream));
+}
+
+/* --- graphs ----------------------------------------------------------------------------------------------------------- */
+
+void gpu_record(gpu *g)
+{
+    note(g, cudaPeekAtLastError()); /* of launches before; what comes now is not the device's */
+    if (g->trouble == cudaSuccess)
+        g->recording = cudaStreamBeginCapture(g->stream, cudaStreamCaptureModeThreadLocal) == cudaSuccess;
+}
+
+/* Where capture could not begin, the launches have been run; they are run once more and compute the same. */
+gpu_graph *gpu_recorded(gpu *g)
+{
+    cudaGraph_t graph = NULL;
+    cudaGraphExec_t ready = NULL;
+    if (g->recording && cudaStreamEndCapture(g->stream, &graph) == cudaSuccess && graph)
+        cudaGraphInstantiate(&ready, graph, 0);
+    g->recording = false;
+    if (graph)
+        cudaGraphDestroy(graph);
+    if (!ready)
+        cudaGetLastError(); /* it is not sticky, and must not look so */
+    return (gpu_graph *)ready;
+}
+
+void gpu_replay(gpu *g, gpu_graph *graph)
+{
+    note(g, cudaGraphLaunch((cudaGraphExec_t)graph, g->stream));
+}
+
+void gpu_graph_free(gpu *g, gpu_graph *graph)
+{
+    if (graph) {
+        cudaSetDevice(g->device);
+        note(g, cudaGraphExecDestroy((cudaGraphExec_t)graph));
+    }
 }
 
 bp_status gpu_wait(gpu *g, bp_error *error)
