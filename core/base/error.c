@@ -72,6 +72,7 @@ const char *status_name(bp_status status)
     case BP_EINTERNAL: return "internal error";
     case BP_EBUSY: return "busy";
     case BP_EGRAMMAR: return "bad grammar";
+    case BP_ECONTEXT: return "over the context";
     default: return "unknown status";
     }
 }

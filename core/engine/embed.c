@@ -35,7 +35,7 @@ bp_status embed_encode(const loaded *l, const bp_request *request, token_list *o
     if (status != BP_OK || out->count <= l->context)
         return status;
     if (!(request->flags & BP_REQUEST_TRUNCATE))
-        return error_set(error, BP_ELIMIT, "the input has %zu tokens and the context of model \"%s\" is %u: it must be shorter",
+        return error_set(error, BP_ECONTEXT, "the input has %zu tokens and the context of model \"%s\" is %u: it must be shorter",
                          out->count, l->config->name, l->context);
     /* What ends a text ends it however long it was. */
     if (l->ends_texts && request->input == BP_INPUT_TEXT && !(request->flags & BP_REQUEST_NO_BOS))

@@ -338,7 +338,7 @@ bp_status prompt_encode(const loaded *l, const bp_request *request, token_list *
     case BP_INPUT_TOKENS:
         /* Before the copy: a list that cannot fit is not worth its memory. */
         if (request->token_count + least_answer(l, request) > l->context && !(request->flags & BP_REQUEST_TRUNCATE))
-            return error_set(error, BP_ELIMIT,
+            return error_set(error, BP_ECONTEXT,
                              "the prompt has %llu tokens and the context of model \"%s\" is %u: it must be shorter",
                              (unsigned long long)request->token_count, l->config->name, l->context);
         return copy_tokens(l, request, out, error);

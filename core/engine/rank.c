@@ -31,7 +31,7 @@ static bp_status join(const loaded *l, const bp_request *request, const token_li
     size_t first = a->count, second = b->count;
     if (first + second + AROUND > l->context) {
         if (!(request->flags & BP_REQUEST_TRUNCATE))
-            return error_set(error, BP_ELIMIT, "the pair has %zu tokens and the context of model \"%s\" is %u: it must be shorter",
+            return error_set(error, BP_ECONTEXT, "the pair has %zu tokens and the context of model \"%s\" is %u: it must be shorter",
                              first + second + AROUND, l->config->name, l->context);
         cut_longest(&first, &second, l->context - AROUND);
     }

@@ -64,7 +64,7 @@ static bp_status size_sequence(bp_stream *r, const loaded *l, const bp_request *
     if (prompt->count == 0)
         return error_set(error, BP_EINVAL, "the prompt is empty");
     if (prompt->count + answers > l->context)
-        return error_set(error, BP_ELIMIT, "the prompt has %zu tokens and the context of model \"%s\" is %u: it must be shorter",
+        return error_set(error, BP_ECONTEXT, "the prompt has %zu tokens and the context of model \"%s\" is %u: it must be shorter",
                          prompt->count, l->config->name, l->context);
     sequence *q = &r->sequence;
     q->prompt_count = q->token_count = (uint32_t)prompt->count;

@@ -54,7 +54,7 @@ static inline bp_stream *request_of(sequence *q)
 /* Refuses, without a model, what no model could take. */
 bp_status request_check(const bp_request *request, bp_error *error);
 
-/* With one reference, the reader's. `prompt` is copied. BP_ELIMIT if it leaves no room in the context. */
+/* With one reference, the reader's. `prompt` is copied. BP_ECONTEXT if it leaves no room in the context. */
 bp_status request_new(const loaded *l, const bp_request *request, const token_list *prompt, uint64_t now, bp_stream **out,
                       bp_error *error);
 void request_share(bp_stream *r); /* one more reference */

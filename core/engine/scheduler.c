@@ -77,7 +77,7 @@ bp_status scheduler_add(scheduler *s, sequence *q, bp_error *error)
         return error_set(error, BP_EINVAL, "a sequence of %u tokens with a limit of %u is not possible", q->token_count,
                          q->token_limit);
     if (scheduler_pages_for(s, q->token_limit) > pages_total(s->pages))
-        return error_set(error, BP_ELIMIT, "%u tokens never fit the cache of %u pages of %u tokens", q->token_limit,
+        return error_set(error, BP_ECONTEXT, "%u tokens never fit the cache of %u pages of %u tokens", q->token_limit,
                          pages_total(s->pages), s->limits.page_tokens);
     q->computed = q->page_count = q->registered = q->cached = 0;
     q->copy_from = -1;

@@ -97,7 +97,7 @@ uint32_t scheduler_pages_for(const scheduler *s, uint32_t tokens);
  * one scheduler_add, whether that succeeds or not, or given back. */
 bp_status scheduler_reserve(scheduler *s, bp_error *error);
 void scheduler_unreserve(scheduler *s);
-/* From a new sequence to a waiting one; BP_ELIMIT where it could never run. */
+/* From a new sequence to a waiting one; BP_ECONTEXT where it could never run. */
 bp_status scheduler_add(scheduler *s, sequence *q, bp_error *error);
 /* Ends a waiting sequence at once; false, and nothing happens, if it does not wait. */
 bool scheduler_remove(scheduler *s, sequence *q);

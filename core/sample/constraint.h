@@ -32,7 +32,7 @@ void constraint_free(constraint *c); /* NULL is fine */
 
 /* *out, valid until the next call for any constraint of the model: bit t of word t / 64 is set where token t may be next.
  * `with_ends`: tokens that end an answer are allowed where the grammar may end. It may be empty, where the
- * vocabulary cannot spell what the grammar wants. BP_ELIMIT, BP_ENOMEM: the grammar takes too much to follow. */
+ * vocabulary cannot spell what the grammar wants. BP_EGRAMMAR, BP_ENOMEM: the grammar takes too much to follow. */
 bp_status constraint_mask(constraint *c, bool with_ends, const uint64_t **out, bp_error *error);
 /* A token of the mask that is part of the answer. */
 bp_status constraint_accept(constraint *c, uint32_t token, bp_error *error);

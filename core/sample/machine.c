@@ -342,7 +342,7 @@ static bp_status close(machine *m, uint32_t *out, bp_error *error)
     closure *c = &m->closure;
     while (c->queue_count > 0) {
         if (++c->work > MACHINE_MOST_WORK)
-            return error_set(error, BP_ELIMIT, "the grammar is too ambiguous: one byte leads through more than %d steps",
+            return error_set(error, BP_EGRAMMAR, "the grammar is too ambiguous: one byte leads through more than %d steps",
                              MACHINE_MOST_WORK);
         bp_status status = follow(m, c->queue[--c->queue_count], error);
         if (status != BP_OK)
@@ -371,7 +371,7 @@ bp_status machine_next(machine *m, uint32_t state, unsigned char byte, uint32_t 
         return BP_OK;
     }
     if (machine_bytes(m) > MACHINE_MOST_BYTES)
-        return error_set(error, BP_ELIMIT, "the grammar takes more than %d MiB to follow", MACHINE_MOST_BYTES >> 20);
+        return error_set(error, BP_EGRAMMAR, "the grammar takes more than %d MiB to follow", MACHINE_MOST_BYTES >> 20);
     begin_closure(m);
     bp_status status = BP_OK;
     for (uint32_t i = 0; status == BP_OK && i < m->states.spans[state].count; i++) {

@@ -34,7 +34,7 @@ typedef struct machine machine;
 bp_status machine_new(program *p, machine **out, bp_error *error);
 void machine_free(machine *m); /* NULL is fine */
 
-/* The state that `byte` leads to, MACHINE_DEAD for none. Errors, with *out untouched: BP_ENOMEM; BP_ELIMIT, over
+/* The state that `byte` leads to, MACHINE_DEAD for none. Errors, with *out untouched: BP_ENOMEM; BP_EGRAMMAR, over
  * MACHINE_MOST_WORK or MACHINE_MOST_BYTES. */
 bp_status machine_next(machine *m, uint32_t state, unsigned char byte, uint32_t *out, bp_error *error);
 /* What is known of successors, valid until the next machine_next or machine_near; MACHINE_UNKNOWN: not asked before. */

@@ -62,7 +62,7 @@ static bool take_one(generation *g, answer *a, const bp_event *event, take_event
     if (event->kind == BP_EVENT_ERROR || (event->kind == BP_EVENT_DONE && event->finish == BP_FINISH_CANCELLED)) {
         bp_error why = event->kind == BP_EVENT_ERROR ? event->error
                                                      : (bp_error){BP_ECANCELLED, "the server is shutting down"};
-        refuse_failure(&g->why, &why);
+        openai_request_failed(&g->request, &why, &g->why);
         g->failed = true;
         return false;
     }

@@ -50,7 +50,7 @@ static void blame(void *user, const bp_error *error, refusal *why)
     refuse_status(why, error);
     if (error->code == BP_EUNSUPPORTED)
         memcpy(why->param, "model", sizeof "model");
-    else if (error->code == BP_ELIMIT || error->code == BP_EINVAL)
+    else if (error->code == BP_ECONTEXT || error->code == BP_ELIMIT || error->code == BP_EINVAL)
         snprintf(why->param, sizeof why->param, "%s", m->bare ? "texts" : "documents");
 }
 

@@ -32,7 +32,8 @@ void refuse_status(refusal *why, const bp_error *error)
     case BP_EINVAL: code = "invalid_value"; break;
     case BP_EUNSUPPORTED: code = "unsupported"; break;
     case BP_ENOTFOUND: code = "model_not_found"; break;
-    case BP_ELIMIT: code = "context_length_exceeded"; break;
+    case BP_ECONTEXT: code = "context_length_exceeded"; break;
+    case BP_ELIMIT: code = "limit_exceeded"; break;
     case BP_ETIMEOUT: code = "timeout"; ours = true; break;
     case BP_EGRAMMAR: code = "invalid_value"; break;
     case BP_EBUSY: code = "overloaded"; ours = true; break;

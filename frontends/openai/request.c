@@ -153,11 +153,22 @@ bool openai_request_read(openai_request *r, json_t *body, unsigned kind, bool st
     return false;
 }
 
+static void blame_grammar(const openai_request *r, const bp_error *error, refusal *why)
+{
+    if (error->code == BP_EGRAMMAR && r->shaped_by)
+        snprintf(why->param, sizeof why->param, "%s", r->shaped_by);
+}
+
 void openai_request_refused(const openai_request *r, const bp_error *error, refusal *why)
 {
     refuse_status(why, error);
-    if (error->code == BP_EGRAMMAR && r->shaped_by)
-        snprintf(why->param, sizeof why->param, "%s", r->shaped_by);
+    blame_grammar(r, error, why);
+}
+
+void openai_request_failed(const openai_request *r, const bp_error *error, refusal *why)
+{
+    refuse_failure(why, error);
+    blame_grammar(r, error, why);
 }
 
 void openai_request_choose(openai_request *r, uint32_t prompt)
@@ -206,7 +217,8 @@ void openai_request_blame(const openai_request *r, const bp_engine_api *api, bp_
     bp_model_info info = {.size = sizeof info};
     openai_request_refused(r, error, why);
     refuse_blame(why, r->body);
-    if (*why->param || (error->code != BP_EINVAL && error->code != BP_EUNSUPPORTED && error->code != BP_ELIMIT))
+    if (*why->param || (error->code != BP_EINVAL && error->code != BP_EUNSUPPORTED && error->code != BP_ECONTEXT &&
+                        error->code != BP_ELIMIT))
         return;
     const char *param = r->kind == OPENAI_CHAT ? "messages" : r->kind == OPENAI_TEXT ? "prompt" : "input", *ids;
     bool known = api->find_model(engine, r->request.model, &index, NULL) == BP_OK &&

@@ -46,6 +46,8 @@ bool openai_request_read(openai_request *r, json_t *body, unsigned kind, bool st
 void openai_request_clear(openai_request *r); /* leaves a zeroed one */
 /* Why the engine refused the request: an error of its grammar names the field that brought it. */
 void openai_request_refused(const openai_request *r, const bp_error *error, refusal *why);
+/* Why its answer failed, likewise. */
+void openai_request_failed(const openai_request *r, const bp_error *error, refusal *why);
 /* Makes the prompt of that number the request's. */
 void openai_request_choose(openai_request *r, uint32_t prompt);
 /* Why the engine did not take the request as it was submitted, with the field that is to blame. */

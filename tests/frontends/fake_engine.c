@@ -156,7 +156,9 @@ static bp_status write_script(bp_stream *s, const bp_request *r, const char *tex
     if (strcmp(text, "refuse") == 0)
         return fail(error, BP_EINVAL, "this is refused");
     if (strcmp(text, "long") == 0)
-        return fail(error, BP_ELIMIT, "this is too long for the context");
+        return fail(error, BP_ECONTEXT, "this is too long for the context");
+    if (strcmp(text, "limit") == 0)
+        return fail(error, BP_ELIMIT, "this takes more steps than a template may");
     if (strcmp(text, "request") == 0)
         describe(r, s->answer);
     else if (sscanf(text, "slow %u", &number) == 1) {

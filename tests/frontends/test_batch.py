@@ -139,7 +139,7 @@ def test_null_fields_are_left_out(tmp_path):
 
 
 @pytest.mark.parametrize("text, code", [
-    ("refuse", "invalid_value"), ("long", "context_length_exceeded"), ("fail", "internal_error")])
+    ("refuse", "invalid_value"), ("long", "context_length_exceeded"), ("limit", "limit_exceeded"), ("fail", "internal_error")])
 def test_requests_that_fail_alone(text, code, tmp_path):
     results = batch(tmp_path, *(chat(w) for w in ("a", "late 100", text, "b")))
     assert [("error" in r) for r in results] == [False, False, True, False]

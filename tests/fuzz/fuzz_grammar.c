@@ -34,7 +34,7 @@ static bool step(machine *m, uint32_t *state, uint64_t *seed, bool *enough)
         bp_status status = machine_next(m, *state, (unsigned char)(first + i), &next, &why);
         *enough = status == BP_OK;
         if (!*enough) {
-            require(status == BP_ELIMIT || status == BP_ENOMEM);
+            require(status == BP_EGRAMMAR || status == BP_ENOMEM);
             return false;
         }
         if (next != MACHINE_DEAD) {

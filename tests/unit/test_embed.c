@@ -181,7 +181,7 @@ static void an_input_fits_or_is_refused_or_truncated(void **state)
     bp_request r = request_of(&g, 1, tokens, CONTEXT);
     expect_vector(&g, submit(&g, &r), tokens, CONTEXT);
     r.token_count = CONTEXT + 1;
-    expect_refusal(&g, &r, BP_ELIMIT, "65 tokens and the context of model \"vectors\" is 64");
+    expect_refusal(&g, &r, BP_ECONTEXT, "65 tokens and the context of model \"vectors\" is 64");
     r.flags = BP_REQUEST_TRUNCATE;
     expect_vector(&g, submit(&g, &r), tokens, CONTEXT);
     r.token_count = 0;
@@ -190,7 +190,7 @@ static void an_input_fits_or_is_refused_or_truncated(void **state)
     memset(text, 'x', sizeof text);
     r = (bp_request){.size = sizeof r, .model = "vectors", .task = BP_TASK_EMBED, .input = BP_INPUT_TEXT, .text = text,
                      .text_bytes = sizeof text};
-    expect_refusal(&g, &r, BP_ELIMIT, "the input has 66 tokens");
+    expect_refusal(&g, &r, BP_ECONTEXT, "the input has 66 tokens");
     r.flags = BP_REQUEST_TRUNCATE;
     for (uint32_t i = 0; i < CONTEXT; i++)
         tokens[i] = 'x';

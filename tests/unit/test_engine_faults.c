@@ -300,7 +300,7 @@ static void a_long_prompt_is_refused_with_both_numbers(void **state)
     open_rig(&g, (engine_model){.context = 100});
     bp_request r = request_of_tokens(&g, "a", '1', 100, 0);
     fake_ask(g.api, g.engine, &r, &a);
-    expect_error(&a, BP_ELIMIT, "the prompt has 100 tokens and the context of model \"a\" is 100");
+    expect_error(&a, BP_ECONTEXT, "the prompt has 100 tokens and the context of model \"a\" is 100");
     r.token_count = 99;
     fake_ask(g.api, g.engine, &r, &a);
     assert_int_equal(a.token_count, 1);
@@ -310,13 +310,13 @@ static void a_long_prompt_is_refused_with_both_numbers(void **state)
     r.text = text;
     r.text_bytes = sizeof text;
     fake_ask(g.api, g.engine, &r, &a);
-    expect_error(&a, BP_ELIMIT, "the prompt has 200 tokens and the context of model \"a\" is 100");
+    expect_error(&a, BP_ECONTEXT, "the prompt has 200 tokens and the context of model \"a\" is 100");
     close_rig(&g);
     /* A cache smaller than the context lowers it. */
     open_rig(&g, (engine_model){.context = 1000, .kv_tokens = 64, .page_tokens = 16});
     r = request_of_tokens(&g, "a", '1', 64, 0);
     fake_ask(g.api, g.engine, &r, &a);
-    expect_error(&a, BP_ELIMIT, "the context of model \"a\" is 64");
+    expect_error(&a, BP_ECONTEXT, "the context of model \"a\" is 64");
     close_rig(&g);
 }
 

@@ -665,7 +665,7 @@ static void what_never_fits_is_refused(void **state)
                  .sequence.token_limit = 17};
     bp_error error = {0};
     assert_int_equal(scheduler_reserve(s, &error), BP_OK);
-    assert_int_equal(scheduler_add(s, &r.sequence, &error), BP_ELIMIT);
+    assert_int_equal(scheduler_add(s, &r.sequence, &error), BP_ECONTEXT);
     assert_string_equal(error.message, "17 tokens never fit the cache of 4 pages of 4 tokens");
     r.sequence.token_limit = 1;
     assert_int_equal(scheduler_reserve(s, &error), BP_OK);

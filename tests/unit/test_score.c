@@ -195,7 +195,7 @@ static void what_makes_no_sense_is_refused(void **state)
     assert_int_equal(a.status, BP_OK);
     r.flags &= ~(uint32_t)BP_REQUEST_NO_ANSWER;
     assert_null(fake_submit_request(g.api, g.engine, &r, &a));
-    assert_int_equal(a.status, BP_ELIMIT);
+    assert_int_equal(a.status, BP_ECONTEXT);
     close_rig(&g);
 }
 

@@ -190,8 +190,8 @@ typedef struct bp_engine_api {
     uint32_t size, reserved;
     /* Here and below, out->size is set by the caller. */
     void (*defaults)(bp_engine *engine, const char *model, bp_request *out);
-    /* Checks the request, copies what it needs and queues it. Errors: BP_EINVAL, BP_ENOTFOUND (model), BP_ELIMIT (the
-     * context), BP_EGRAMMAR, BP_EBUSY (the queue is full: try again later), BP_ENOMEM. A model that is not loaded is loaded first. */
+    /* Checks the request, copies what it needs and queues it. Errors: BP_EINVAL, BP_ENOTFOUND (model), BP_ECONTEXT,
+     * BP_EGRAMMAR, BP_EBUSY (the queue is full: try again later), BP_ENOMEM. A model that is not loaded is loaded first. */
     bp_status (*submit)(bp_engine *engine, const bp_request *request, bp_stream **out, bp_error *error);
     /* Waits for the next event, at most timeout_ns (UINT64_MAX: no limit); BP_ETIMEOUT leaves the stream as it was. */
     bp_status (*next)(bp_stream *stream, uint64_t timeout_ns, bp_event *out, bp_error *error);

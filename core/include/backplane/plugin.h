@@ -45,12 +45,13 @@ enum {
     BP_EDEVICE = -4,      /* the device is lost: close it and open it again */
     BP_ENOTFOUND = -5,    /* no such file, model, plugin or symbol */
     BP_EIO = -6,          /* the operating system failed a read or a write */
-    BP_ELIMIT = -7,       /* over a configured limit, now and later: context length, a budget */
+    BP_ELIMIT = -7,       /* over a limit, now and later: a budget, a template's steps, how far a reader may be behind */
     BP_ETIMEOUT = -8,     /* a deadline passed */
     BP_ECANCELLED = -9,   /* the caller asked for it */
     BP_EINTERNAL = -10,   /* a broken invariant of ours: please report */
     BP_EBUSY = -11,       /* not now: the queue is full; the same request may be taken later */
-    BP_EGRAMMAR = -12     /* what is to shape an answer is wrong: a grammar, a schema or the tools of a request */
+    BP_EGRAMMAR = -12,    /* what is to shape an answer is wrong, or too much: a grammar, a schema or the tools of a request */
+    BP_ECONTEXT = -13     /* the input is longer than the model's context or its cache */
 };
 
 /* Caller's memory. Filled on failure with one sentence (what, where, what to do); untouched on success. */
