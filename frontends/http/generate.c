@@ -268,7 +268,6 @@ bool generation_open(generation *g, exchange *e, json_t *body, unsigned kind, co
     name_generation(g, prefix);
     if (read_request(g, body, kind, &g->why) && submit_first(g))
         return true;
-    reply_refused(e, &g->why);
     generation_clear(g);
     return false;
 }
@@ -285,6 +284,8 @@ static void generate(exchange *e, unsigned kind)
     if (generation_open(&g, e, body, kind, kind == OPENAI_CHAT ? "chatcmpl-" : "cmpl-")) {
         (g.request.stream ? generation_events : generation_whole)(&g);
         generation_clear(&g);
+    } else {
+        reply_refused(e, &g.why);
     }
     json_decref(body);
 }

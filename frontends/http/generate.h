@@ -36,7 +36,7 @@ typedef struct generation {
     refusal why;
 } generation;
 
-/* Reads `body` and submits its answers; `prefix` begins the id. False after the reason was sent. */
+/* Reads `body` and submits its answers; `prefix` begins the id. False with the reason in g->why, and nothing else. */
 bool generation_open(generation *g, exchange *e, json_t *body, unsigned kind, const char *prefix);
 void generation_clear(generation *g); /* ends what still runs */
 

@@ -163,7 +163,7 @@ static bool read_switch(const json_t *body, const char *name, bool *out, refusal
 static bool read_rest(rerank *m, const json_t *body, refusal *why)
 {
     const json_t *top = openai_given(body, "top_n");
-    bool truncate;
+    bool truncate, raw;
     if (top && (!json_is_integer(top) || json_integer_value(top) < 1))
         return refuse(why, "top_n", "invalid_value", "top_n is not a whole number from 1 on");
     if (top && json_integer_value(top) < m->top)
@@ -171,7 +171,9 @@ static bool read_rest(rerank *m, const json_t *body, refusal *why)
     if (!read_switch(body, m->bare ? "return_text" : "return_documents", &m->documents, why) ||
         !read_switch(body, "truncate", &truncate, why))
         return false;
-    if (json_is_true(openai_given(body, "raw_scores")))
+    if (!read_switch(body, "raw_scores", &raw, why))
+        return false;
+    if (raw)
         return refuse(why, "raw_scores", "unsupported", "raw_scores is not supported: scores are the model's own");
     m->request.flags |= truncate ? (uint32_t)BP_REQUEST_TRUNCATE : 0;
     return true;

@@ -251,8 +251,25 @@ static bool take_text(response *r, bool streamed)
     return good || refuse_memory(&r->g.why);
 }
 
+/* The chat's field as this shape calls it. */
+static void rename_field(refusal *why)
+{
+    static const struct { const char *chat, *here; } names[] = {
+        {"messages", "input"}, {"max_tokens", "max_output_tokens"}, {"response_format", "text"}};
+    for (size_t i = 0; i < sizeof names / sizeof *names; i++)
+        if (strcmp(why->param, names[i].chat) == 0)
+            strcpy(why->param, names[i].here);
+}
+
+static void reply_failed(response *r)
+{
+    rename_field(&r->g.why);
+    reply_refused(r->g.exchange, &r->g.why);
+}
+
 static bool fail_stream(response *r)
 {
+    rename_field(&r->g.why);
     json_t *error = refusal_json(&r->g.why);
     return add(r, "error", error) && outgoing_send(&r->g, &r->out) && reply_stream_end(r->g.exchange);
 }
@@ -275,7 +292,7 @@ static void stream(response *r)
     }
     good = good && (end(r) || refuse_memory(&g->why));
     if (!good && !r->out.begun)
-        reply_refused(g->exchange, &g->why);
+        reply_failed(r);
     else if (!(good ? outgoing_send(g, &r->out) && reply_stream_end(g->exchange) : fail_stream(r)))
         generation_lost(g);
 }
@@ -285,7 +302,7 @@ static void whole(response *r)
     generation *g = &r->g;
     while (g->running > 0) {
         if (!generation_round(g, keep) || !take_text(r, false)) {
-            reply_refused(g->exchange, &g->why);
+            reply_failed(r);
             return;
         }
         if (g->running > 0 && client_gone(g->exchange)) {
@@ -309,6 +326,8 @@ void route_responses(exchange *e)
         memcpy(r.message + 4, r.g.id + 5, strlen(r.g.id + 5) + 1);
         (r.g.request.stream ? stream : whole)(&r);
         generation_clear(&r.g);
+    } else {
+        reply_failed(&r);
     }
     text_free(&r.whole);
     text_free(&r.out.bytes);

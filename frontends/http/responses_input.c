@@ -104,12 +104,12 @@ static bool check_fields(const json_t *body, refusal *why)
         if (value && !json_is_false(value) && !(json_is_array(value) && json_array_size(value) == 0))
             return refuse(why, unsupported[i], "unsupported", "%s is not supported", unsupported[i]);
     }
-    const char *truncation = json_string_value(openai_given(body, "truncation"));
-    if (truncation && strcmp(truncation, "disabled") != 0)
+    const json_t *truncation = openai_given(body, "truncation");
+    if (truncation && (!json_is_string(truncation) || strcmp(json_string_value(truncation), "disabled") != 0))
         return refuse(why, "truncation", "unsupported", "truncation other than \"disabled\" is not supported");
     const json_t *most = openai_given(body, "max_output_tokens");
-    if (most && (!json_is_integer(most) || json_integer_value(most) < 16))
-        return refuse(why, "max_output_tokens", "invalid_value", "max_output_tokens is not a whole number from 16");
+    if (most && (!json_is_integer(most) || json_integer_value(most) < 16 || json_integer_value(most) > INT32_MAX))
+        return refuse(why, "max_output_tokens", "invalid_value", "max_output_tokens is not a whole number from 16 to %d", INT32_MAX);
     return true;
 }
 

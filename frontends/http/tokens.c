@@ -6,6 +6,7 @@
 
 #include "openai/answer.h"
 
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -28,10 +29,13 @@ static bool open_body(exchange *e, json_t **body, const char **model)
     return false;
 }
 
-static void reply_error(exchange *e, const bp_error *error)
+/* `field` is to blame where the request is. */
+static void reply_error(exchange *e, const bp_error *error, const char *field)
 {
     refusal why;
     refuse_status(&why, error);
+    if (!*why.param && (error->code == BP_EINVAL || error->code == BP_ELIMIT))
+        snprintf(why.param, sizeof why.param, "%s", field);
     reply_refused(e, &why);
 }
 
@@ -55,12 +59,20 @@ static bool read_switch(exchange *e, const json_t *body, const char *name, bool 
     return false;
 }
 
-static json_t *list_ids(const int32_t *ids, uint64_t count)
+/* As text at once: a list of values would be many times its size. */
+static void reply_ids(exchange *e, const int32_t *ids, uint64_t count)
 {
-    json_t *list = json_array();
-    for (uint64_t i = 0; list && i < count; i++)
-        list = openai_push(list, json_integer(ids[i]));
-    return list;
+    text out = {0};
+    char id[16];
+    bool good = text_append(&out, "{\"tokens\":[", 11);
+    for (uint64_t i = 0; good && i < count; i++)
+        good = text_append(&out, id, (size_t)snprintf(id, sizeof id, "%s%d", i ? "," : "", ids[i]));
+    good = good && text_append(&out, "]}", 2);
+    if (good)
+        reply_bytes(e, 200, "application/json", "", out.data, out.size);
+    else
+        reply_json(e, 200, NULL);
+    text_free(&out);
 }
 
 static void tokenize(exchange *e, const json_t *body, const char *model)
@@ -86,9 +98,9 @@ static void tokenize(exchange *e, const json_t *body, const char *model)
     int32_t *ids = calloc((size_t)capacity, sizeof *ids);
     bp_error error = {BP_ENOMEM, "out of memory"};
     if (!ids || server->api->tokenize(server->engine, model, words, bytes, flags, ids, capacity, &count, &error) != BP_OK)
-        reply_error(e, &error);
+        reply_error(e, &error, prompt ? "prompt" : "content");
     else
-        reply_json(e, 200, json_pack("{so}", "tokens", list_ids(ids, count < capacity ? count : capacity)));
+        reply_ids(e, ids, count < capacity ? count : capacity);
     free(ids);
 }
 
@@ -115,14 +127,20 @@ static void detokenize(exchange *e, const json_t *body, const char *model)
         }
         ids[i] = (int32_t)id;
     }
-    good = good && server->api->detokenize(server->engine, model, ids, count, NULL, 0, &bytes, &error) == BP_OK &&
-           bytes < SIZE_MAX / 2 && (words = malloc((size_t)bytes + 1)) &&
+    good = good && server->api->detokenize(server->engine, model, ids, count, NULL, 0, &bytes, &error) == BP_OK;
+    if (good && bytes > server->config->body_limit) {
+        error.code = BP_ELIMIT;
+        snprintf(error.message, sizeof error.message, "these tokens are a text of %llu bytes, which is over body_limit",
+                 (unsigned long long)bytes);
+        good = false;
+    }
+    good = good && (words = malloc((size_t)bytes + 1)) &&
            server->api->detokenize(server->engine, model, ids, count, words, bytes, &bytes, &error) == BP_OK;
     if (good)
         reply_json(e, 200, json_pack("{so so}", "content", openai_text(words, (size_t)bytes), "prompt",
                                      openai_text(words, (size_t)bytes)));
     else
-        reply_error(e, &error);
+        reply_error(e, &error, "tokens");
     free(words);
     free(ids);
 }
@@ -144,7 +162,7 @@ static void apply_template(exchange *e, json_t *body)
         server->api->render(server->engine, &r.request, words, bytes, &bytes, &error) == BP_OK)
         reply_json(e, 200, json_pack("{so}", "prompt", openai_text(words, (size_t)bytes)));
     else
-        reply_error(e, &error);
+        reply_error(e, &error, "messages");
     free(words);
     openai_request_clear(&r);
 }
@@ -207,7 +225,7 @@ void route_tokenizer_info(exchange *e)
     } else if (server->api->find_model(server->engine, model, &index, &error) != BP_OK ||
                server->api->load(server->engine, model, NULL, NULL, &error) != BP_OK ||
                server->api->model_info(server->engine, index, &info, &error) != BP_OK) {
-        reply_error(e, &error);
+        reply_error(e, &error, "model");
     } else {
         json_t *begin = spell(e, info.name, info.bos_token), *end = spell(e, info.name, info.eos_token);
         reply_json(e, 200, json_pack("{ss so so sI sI}", "model", info.name, "bos_token", begin, "eos_token", end, "vocab_size",
