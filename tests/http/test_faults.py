@@ -19,9 +19,10 @@ def start(tmp_path, smollm2):
     """Starts a server whose second device has a fault; at the end it must be gone with 0 and without a leak."""
     started = []
 
-    def start(fault, file=smollm2, top="", **options):
+    def start(fault, file=smollm2, top="", bad=None, **options):
         words = "".join(f", {key}: {value}" for key, value in options.items())
-        text = (f"{top}backends:\n  good: {{ plugin: cpu, threads: 2 }}\n  bad: {{ plugin: {FAULTY}, fault: {fault}{words} }}\n"
+        bad = bad or f"plugin: {FAULTY}, fault: {fault}"
+        text = (f"{top}backends:\n  good: {{ plugin: cpu, threads: 2 }}\n  bad: {{ {bad}{words} }}\n"
                 f"models:\n  smol: {{ file: {smollm2}, backend: good }}\n  sick: {{ file: {file}, backend: bad }}\n"
                 "frontends: { http: { plugin: http, port: 0 } }\n")
         started.append(Server(tmp_path, None, text=text))
@@ -100,6 +101,15 @@ def test_68_a_lost_device_takes_its_models_and_no_others(start):
         assert_unavailable(server)
         error_of(server.post("/models/load", {"model": "sick"}), 503, "model_unavailable")
         assert 'backplane_model_ready{model="sick"} 0' in server.get("/metrics").body.decode()
+
+
+def test_68_a_lost_cuda_device_takes_its_models_and_no_others(start):
+    """The CUDA backend's own way to lose a device: an error that stays, of a launch in the middle of an answer."""
+    server = start(None, bad="plugin: cuda-emulated, threads: 2", fail_at=3000)
+    with Neighbour(server):
+        assert_last_event_is_an_error(sick(server, max_tokens=20, stream=True), "backend_error")
+        assert_unavailable(server)
+        error_of(server.post("/models/load", {"model": "sick"}), 503, "model_unavailable")
 
 
 def test_68_a_device_that_is_lost_before_the_first_byte(start):

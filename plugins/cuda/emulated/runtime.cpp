@@ -234,11 +234,13 @@ gpu_stream *gpu_bind(gpu *g)
 
 /* --- memory ----------------------------------------------------------------------------------------------------------- */
 
-bp_status gpu_allocate(gpu *, size_t bytes, void **out, bp_error *error)
+bp_status gpu_allocate(gpu *g, size_t bytes, void **out, bp_error *error)
 {
     *out = nullptr;
     if (bytes == 0)
         return BP_OK;
+    if (g->trouble)
+        return gpu_wait(g, error);
     void *memory = bytes < SIZE_MAX / 2 ? aligned_alloc(256, (bytes + 255) / 256 * 256) : nullptr;
     if (!memory)
         return fail(error, BP_ENOMEM, "%s: no memory for %zu bytes", gpu_backend_name, bytes);
