@@ -213,6 +213,7 @@ bp_status model_compile(bp_device *device, const bp_program *program, const bp_l
     model->vocab_size = program->vocab_size;
     model->output_width = program->output_width;
     model->types = program_token_types(program);
+    model->stable = program->numerics == BP_NUMERICS_STABLE;
     model->pools = program->ops[program->op_count - 1].kind == BP_OP_POOL;
     status = build(model, program, error);
     if (status != BP_OK) {

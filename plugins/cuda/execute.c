@@ -71,6 +71,7 @@ static void run_product(const bp_model *model, gpu_stream *stream, const step *s
                         .scale = logits ? s->args.logits.scale : 1.0f,
                         .soft_cap = logits ? s->args.logits.soft_cap : 0.0f,
                         .rows = rows,
+                        .stable = model->stable,
                         .activation = logits ? BP_ACT_NONE : s->args.linear.activation};
     if (logits) {
         uint32_t width = (uint32_t)model->output_width;
@@ -88,6 +89,7 @@ static void run_gated(const bp_model *model, gpu_stream *stream, const step *s, 
                         .out = place_of(model, s->op.out[0]),
                         .scale = 1.0f,
                         .rows = rows,
+                        .stable = model->stable,
                         .activation = s->args.linear.activation};
     if (gate->dtype != up->dtype) {
         matmul_args second = args;
@@ -123,7 +125,8 @@ static void run_qkv(const bp_model *model, gpu_stream *stream, const step *s, ui
                             .in = place_of(model, s->op.in[0]),
                             .out = {.floats = model->scratch + at, .width = together.n, .stride = stride},
                             .scale = 1.0f,
-                            .rows = rows};
+                            .rows = rows,
+                            .stable = model->stable};
         launch_matmul(stream, &args);
         at += together.n;
     }

@@ -88,6 +88,7 @@ struct bp_model {
     bp_limits limits;
     size_t vocab_size, output_width;
     size_t types; /* of tokens; 0: nothing asks */
+    bool stable; /* the tier: bits need not be other devices' */
     bool pools; /* the result is a row per sequence */
     value *values;
     weight *weights;

@@ -12,6 +12,7 @@
  *   proof PLUGIN --golden        only the golden hashes, of PLUGIN's own scalar kernels and of each of its other sets
  *   proof PLUGIN --dump FOLDER   writes the nets and what the oracle makes of them, for page.py
  *   proof PLUGIN --write         makes tests/golden/hashes.txt anew from the oracle
+ *   proof PLUGIN --stable        nets in `numerics: stable`: the plugin is its own oracle, one token at a time
  *   proof PLUGIN --hash NAME     prints the hash that PLUGIN gives to a subject, with its fastest kernels
  *   proof PLUGIN --controls NET=MUTANT...    each MUTANT is a plugin with one deliberate change: NET must find it out */
 #include "axes.h"
@@ -34,7 +35,7 @@ static const char *const isas[ISAS] = {"generic", "avx2", "avx512"};
 typedef struct run {
     const char *path;
     const plugin *candidate, *oracle;
-    bool full, write, quick;
+    bool full, write, quick, stable;
     const char *only, *hash, *dump;
     struct {
         char name[64];
@@ -122,6 +123,11 @@ static bool whole(run *r, const subject *s)
     return good;
 }
 
+static uint32_t tier_of(const run *r)
+{
+    return r->stable ? BP_NUMERICS_STABLE : BP_NUMERICS_PORTABLE;
+}
+
 /* --- restarts and mappings -------------------------------------------------------------------------------------------- */
 
 /* What an instruction set gives to prompt 0. */
@@ -153,7 +159,7 @@ static bool restarts(const run *r, const subject *s, const char *argument)
     if (length <= 0)
         die("cannot find this program again");
     self[length] = 0;
-    snprintf(command, sizeof command, "'%s' '%s' --hash '%s'", self, r->path, argument);
+    snprintf(command, sizeof command, "'%s' '%s' %s --hash '%s'", self, r->path, r->stable ? "--stable" : "", argument);
     FILE *child = popen(command, "r");
     bool good = child && fgets(answer, sizeof answer, child) && strtoull(answer, NULL, 16) == s->hash;
     if (child && pclose(child) != 0)
@@ -169,6 +175,8 @@ static bool restarts(const run *r, const subject *s, const char *argument)
 static bool check_golden(run *r, const subject *s)
 {
     char covers[120];
+    if (r->stable)
+        return true; /* the bits are the plugin's own */
     if (!r->write)
         return golden_check(r->golden, s->name, s->hash);
     if (s->recipe)
@@ -219,7 +227,7 @@ static bool chosen(const run *r, const char *name)
 static void prove_recipes(run *r)
 {
     for (uint32_t i = 0; i < recipe_count; i++) {
-        subject *s = subject_of_recipe(&recipes[i]);
+        subject *s = subject_of_recipe(&recipes[i], tier_of(r));
         if (chosen(r, s->name)) {
             subject_run_oracle(s, r->quick ? r->candidate : r->oracle, "generic", r->quick ? 1 : SUBJECT_PROMPTS);
             prove(r, s, s->name);
@@ -268,7 +276,7 @@ static int print_hash(const run *r)
     }
     for (uint32_t i = 0; !s && i < recipe_count; i++)
         if (strcmp(r->hash + strlen("net/"), recipes[i].name) == 0)
-            s = subject_of_recipe(&recipes[i]);
+            s = subject_of_recipe(&recipes[i], tier_of(r));
     if (!s)
         die("no subject is named %s", r->hash);
     printf("%016" PRIx64 "\n", quick_hash(r, s, "auto"));
@@ -287,7 +295,7 @@ static bool found_out(run *r, const char *text)
         die("%s is not NET=PLUGIN", text);
     r->candidate = machine_load(equals + 1);
     for (uint32_t i = 0; i < recipe_count; i++) {
-        subject *s = subject_of_recipe(&recipes[i]);
+        subject *s = subject_of_recipe(&recipes[i], tier_of(r));
         if (strlen(s->name) == (size_t)(equals - text) && strncmp(s->name, text, strlen(s->name)) == 0) {
             subject_run_oracle(s, r->oracle, "generic", SUBJECT_PROMPTS);
             sample(r, s, i, trouble);
@@ -312,7 +320,7 @@ static int run_controls(run *r)
 
 static void usage(void)
 {
-    fprintf(stderr, "usage: proof PLUGIN [--full] [--golden] [--only NAME] [--model NAME=PATH] [--models] [--write] [--hash NAME] [--oracle PLUGIN] "
+    fprintf(stderr, "usage: proof PLUGIN [--full] [--golden] [--stable] [--only NAME] [--model NAME=PATH] [--models] [--write] [--hash NAME] [--oracle PLUGIN] "
                     "[--controls NET=MUTANT...]\n");
     exit(2);
 }
@@ -357,6 +365,9 @@ static void parse(run *r, int argc, char **argv)
             r->quick = true;
         } else if (strcmp(argv[i], "--write") == 0) {
             r->write = true;
+        } else if (strcmp(argv[i], "--stable") == 0) {
+            r->stable = true;
+            oracle = r->path;
         } else if (strcmp(argv[i], "--models") == 0) {
             add_models(r);
         } else if (strcmp(argv[i], "--controls") == 0) {

@@ -4,6 +4,7 @@ Every operation is on float32 arrays, which numpy rounds one by one. Sums run in
 free (rows, outputs, heads) is the arrays' other axes. Nothing here was taken from plugins/cpu.
 """
 
+import json
 import struct
 
 import numpy as np
@@ -246,16 +247,22 @@ def flushed(x):
     return np.where(np.abs(x) < f32(2.0 ** -126), np.copysign(f32(0), x), x)
 
 
+def chains(w, x):
+    """Blocks of 256, in a chain each."""
+    total = np.zeros((len(x), w.n), f32)
+    for start in range(0, w.k, 256):
+        part = np.zeros_like(total)
+        for k in range(start, min(start + 256, w.k)):
+            part = fma(x[:, k, None], w.values[None, :, k], part)
+        total = total + part
+    return total
+
+
 def product(w, x):
     """[rows][k] by a weight of n rows: [rows][n]."""
-    total = np.zeros((len(x), w.n), f32)
     if w.dtype in (F32, F16):
-        for start in range(0, w.k, 256):
-            part = np.zeros_like(total)
-            for k in range(start, min(start + 256, w.k)):
-                part = fma(x[:, k, None], w.values[None, :, k], part)
-            total = total + part
-        return total
+        return chains(w, x)
+    total = np.zeros((len(x), w.n), f32)
     if w.dtype == BF16:
         x, values = flushed(to_bf16(x)), flushed(w.values)
         for k in range(0, w.k, 2):
@@ -448,3 +455,13 @@ class Net:
             out = out / f32(len(x))
         length = np.sqrt(lane_sums(out, lambda v, lane: fma(v, v, lane)))
         return (out / length if args[1] and length != 0 else out)[None]
+
+
+def read_net(folder, name):
+    """What proof --dump wrote: the net, its weights, and the logits that are to come."""
+    description = json.loads((folder / f"{name}.json").read_text())
+    data, at, weights = (folder / f"{name}.bin").read_bytes(), 0, []
+    for dtype, k, n, size in description["weights"]:
+        weights.append(Weight(dtype, k, n, data[at:at + size]))
+        at += size
+    return description, weights, np.frombuffer(data[at:], f32).reshape(-1, description["output_width"])

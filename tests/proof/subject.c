@@ -35,7 +35,7 @@ static void make_prompts(subject *s, int32_t longest, uint32_t vocabulary)
     }
 }
 
-subject *subject_of_recipe(const recipe *r)
+subject *subject_of_recipe(const recipe *r, uint32_t numerics)
 {
     subject *s = room(1, sizeof *s);
     snprintf(s->name, sizeof s->name, "net/%s", r->name);
@@ -43,6 +43,7 @@ subject *subject_of_recipe(const recipe *r)
     s->net = room(1, sizeof *s->net);
     recipe_build(r, s->net);
     s->program = net_program(s->net);
+    s->program.numerics = numerics;
     s->kv_dtype = r->kv_dtype;
     s->pools = r->features & HAS_ENCODER;
     make_prompts(s, (int32_t)r->tokens, RECIPE_VOCABULARY - 2);

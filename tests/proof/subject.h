@@ -30,7 +30,7 @@ typedef struct subject {
     uint64_t layer_hash[64];           /* of prompt 0's K and V, cache by cache */
 } subject;
 
-subject *subject_of_recipe(const recipe *r);
+subject *subject_of_recipe(const recipe *r, uint32_t numerics); /* BP_NUMERICS_… */
 /* `mapping_flags` as base/mapping.h has them; prompts of `length` tokens. */
 subject *subject_of_file(const char *name, const char *path, unsigned mapping_flags, int32_t length);
 void subject_free(subject *s); /* NULL is fine */

@@ -1,6 +1,5 @@
 """docs/numerics.md is complete: a backend written from it (page.py) gives the plugin's bits, on every net of the proof."""
 
-import json
 import os
 import subprocess
 from pathlib import Path
@@ -8,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from page import Net, Weight, bits_of
+from page import Net, bits_of, read_net
 
 BUILD = Path(os.environ["BACKPLANE_TEST_BUILD"])
 LONG = 272  # of the long nets: just over the first chunk of attention
@@ -26,14 +25,9 @@ def test_every_net(dumped):
     names = sorted(path.stem for path in dumped.glob("*.json"))
     assert len(names) > 20
     for name in names:
-        description = json.loads((dumped / f"{name}.json").read_text())
-        data, at, weights = (dumped / f"{name}.bin").read_bytes(), 0, []
-        for dtype, k, n, size in description["weights"]:
-            weights.append(Weight(dtype, k, n, data[at:at + size]))
-            at += size
         if name == "long-bert":  # a minute, and nothing that bert and long do not have
             continue
-        expected = np.frombuffer(data[at:], np.float32).reshape(-1, description["output_width"])
+        description, weights, expected = read_net(dumped, name)
         if len(expected) > 1:  # a decoder: later tokens change nothing before them
             description["tokens"] = description["tokens"][:LONG if name.startswith("long") else SHORT]
         got = Net(description, weights).run()

@@ -151,6 +151,31 @@ static inline void mma_32(int *c, const uint32_t *a, const uint32_t *b)
     }
 }
 
+static inline float emulated_bf16(uint64_t words, unsigned k)
+{
+    uint32_t bits = static_cast<uint32_t>(words >> k * 16) << 16;
+    float x;
+    std::memcpy(&x, &bits, sizeof x);
+    return x;
+}
+
+/* c += a * b, of BF16 in 16 x 16 by 16 x 8: lane l brings elements 2 (l % 4), the next, and those 8 beyond, of the same rows
+ * and column as above. A device's order is its own; here it is one chain of FMA in ascending K. */
+static inline void mma_bf16(float *c, const uint32_t *a, const uint32_t *b)
+{
+    unsigned lane = emulated_lane();
+    const emulated_slot *all =
+        emulated_exchange(0xffffffffu, a[0] | static_cast<uint64_t>(a[2]) << 32, a[1] | static_cast<uint64_t>(a[3]) << 32,
+                          b[0] | static_cast<uint64_t>(b[1]) << 32);
+    for (unsigned i = 0; i < 4; i++) {
+        for (unsigned k = 0; k < 16; k++) {
+            unsigned t = k % 8 / 2, half = k / 8 * 2 + k % 2;
+            const emulated_slot &row = all[lane / 4 * 4 + t], &column = all[(lane % 4 * 2 + i % 2) * 4 + t];
+            c[i] = std::fma(emulated_bf16(i < 2 ? row.x : row.y, half), emulated_bf16(column.z, half), c[i]);
+        }
+    }
+}
+
 static inline float fused(float a, float b, float c)
 {
     return std::fma(a, b, c);

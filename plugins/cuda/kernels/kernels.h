@@ -22,7 +22,7 @@ extern "C" {
 enum {
     TILE_COLUMNS = 32,  /* outputs that sit side by side in a packed tile */
     QUANT_BLOCK = 32,   /* elements that share a scale */
-    K_BLOCK = 256,      /* elements of one FMA chain of an F32 or F16 weight */
+    K_BLOCK = 256,      /* elements of one chain of an F32 or F16 weight, or of BF16 on tensor cores */
     CHUNK_TOKENS = 256, /* positions of one attention chunk */
     TILE_ALIGNMENT = 256
 };
@@ -120,6 +120,7 @@ typedef struct matmul_args {
     const float *bias, *factor, *residual; /* factor: [row][out.stride], multiplies; residual: [row][residual_stride] */
     float scale, soft_cap;
     uint32_t rows, activation, residual_stride;
+    uint32_t stable;       /* the order may be the device's own, if it depends on K alone */
     uint32_t rows_at_once; /* set by the launch */
 } matmul_args;
 void launch_matmul(gpu_stream *stream, const matmul_args *args);

@@ -37,6 +37,17 @@ DEVICE void finish_output(const matmul_args &args, uint32_t row, uint32_t column
     warp_store(args.out, row, column, y, lane);
 }
 
+/* From the fragments of the tensor cores' instructions (matmul_tiles.cu) to rows: to is [16][32]. */
+DEVICE void spread_fragments(float *to, const float (*totals)[4], unsigned lane)
+{
+#pragma unroll
+    for (uint32_t j = 0; j < TILE_COLUMNS / 8; j++) {
+#pragma unroll
+        for (uint32_t i = 0; i < 4; i++)
+            to[(lane / 4 + i / 2 * 8) * TILE_COLUMNS + j * 8 + lane % 4 * 2 + i % 2] = totals[j][i];
+    }
+}
+
 static inline unsigned matmul_tile_count(const matmul_args *args)
 {
     return (args->weight[0].n + TILE_COLUMNS - 1) / TILE_COLUMNS;
@@ -51,5 +62,7 @@ static inline unsigned smaller_of(unsigned a, unsigned b)
 void launch_matmul_tiles(gpu_stream *stream, const matmul_args &args);
 /* matmul_floats.cu */
 void launch_matmul_floats(gpu_stream *stream, const matmul_args &args);
+/* matmul_bf16.cu: of BF16, where `stable` is enough */
+void launch_matmul_bf16_tiles(gpu_stream *stream, const matmul_args &args);
 
 #endif

@@ -1,5 +1,5 @@
 /* Products with floating-point weights, in the order of docs/numerics.md: F32 and F16 in chains of 256 products whose
- * sums are added in ascending order, BF16 in one chain of pairs. */
+ * sums are added in ascending order, BF16 in one chain of pairs (of `numerics: stable`, see matmul_bf16.cu). */
 #include "matmul.h"
 
 enum { ROWS = 4 /* a lane's chains at once */ };
@@ -152,6 +152,8 @@ void launch_matmul_floats(gpu_stream *stream, const matmul_args &args)
         launch(stream, matmul_floats<float>, dim3(tiles, rows), MATMUL_THREADS, shared, args);
     else if (args.weight[0].dtype == BP_F16)
         launch(stream, matmul_floats<uint16_t>, dim3(tiles, rows), MATMUL_THREADS, shared, args);
+    else if (args.stable)
+        launch_matmul_bf16_tiles(stream, args);
     else
         launch(stream, matmul_bf16, dim3((tiles + BF16_WARPS - 1) / BF16_WARPS, rows), BF16_WARPS * WARP, 0, args);
 }

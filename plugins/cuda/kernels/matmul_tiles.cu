@@ -102,17 +102,6 @@ DEVICE void add_block(const packed &weight, const uint8_t *tile, uint32_t b, con
     }
 }
 
-/* From fragments to rows: to is [16][32]. */
-DEVICE void spread_fragments(float *to, const float (*totals)[4], unsigned lane)
-{
-#pragma unroll
-    for (uint32_t j = 0; j < FRAGMENTS; j++) {
-#pragma unroll
-        for (uint32_t i = 0; i < 4; i++)
-            to[(lane / 4 + i / 2 * 8) * TILE_COLUMNS + j * 8 + lane % 4 * 2 + i % 2] = totals[j][i];
-    }
-}
-
 /* Grid: [tile][rows / 16 a warp]. Rows that do not exist repeat the last. */
 template <uint32_t DTYPE> __global__ void __launch_bounds__(TILE_WARPS *WARP, 2) matmul_tiles(matmul_args args)
 {

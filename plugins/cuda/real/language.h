@@ -42,6 +42,14 @@ static __device__ __forceinline__ void mma_16(int *c, const uint32_t *a, uint32_
         : "r"(a[0]), "r"(a[1]), "r"(b));
 }
 
+/* c += a * b, of BF16 in 16 x 16 by 16 x 8, likewise; the order and rounding of its sums are the device's own. */
+static __device__ __forceinline__ void mma_bf16(float *c, const uint32_t *a, const uint32_t *b)
+{
+    asm("mma.sync.aligned.m16n8k16.row.col.f32.bf16.bf16.f32 {%0, %1, %2, %3}, {%4, %5, %6, %7}, {%8, %9}, {%0, %1, %2, %3};"
+        : "+f"(c[0]), "+f"(c[1]), "+f"(c[2]), "+f"(c[3])
+        : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "r"(b[0]), "r"(b[1]));
+}
+
 static __device__ __forceinline__ float fused(float a, float b, float c)
 {
     return __fmaf_rn(a, b, c);
