@@ -13,6 +13,7 @@ import time
 
 import pytest
 
+import tiny_models
 from conftest import BUILD, Neighbour, Server, assert_released, held
 
 SECONDS = float(os.environ.get("BACKPLANE_HOSTILE_SECONDS", "6"))
@@ -20,23 +21,40 @@ THREADS = 8
 STATUSES = {100, 200, 400, 401, 403, 404, 405, 408, 411, 413, 414, 415, 417, 422, 429, 431, 501, 503, 505}
 
 MESSAGES = [{"role": "system", "content": "Be."}, {"role": "user", "content": [{"type": "text", "text": "Hi \u00e9"}]}]
-BODIES = {
-    "/v1/chat/completions": {"model": "smol", "messages": MESSAGES, "max_tokens": 3, "temperature": 0.5, "seed": 3, "stop": ["x"],
+SCHEMA = {"type": "object", "properties": {"a": {"type": "integer", "minimum": 3}, "b": {"enum": ["x", 1, None]},
+                                           "c": {"type": "array", "items": {"$ref": "#"}, "maxItems": 3}}, "required": ["a"]}
+FUNCTION = {"type": "function", "function": {"name": "f", "description": "F.", "parameters": SCHEMA, "strict": True}}
+CALLED = [*MESSAGES, {"role": "assistant", "content": None, "tool_calls": [{"id": "1", "type": "function", "function": {"name": "f", "arguments": "{}"}}]},
+          {"role": "tool", "tool_call_id": "1", "name": "f", "content": "3"}]
+ITEMS = [{"role": "user", "content": [{"type": "input_text", "text": "Hi"}]}, {"type": "function_call", "call_id": "1", "name": "f", "arguments": "{}"},
+         {"type": "function_call_output", "call_id": "1", "output": "3"}]
+BODIES = [
+    ("/v1/chat/completions", {"model": "smol", "messages": MESSAGES, "max_tokens": 3, "temperature": 0.5, "seed": 3, "stop": ["x"],
                              "logprobs": True, "top_logprobs": 2, "logit_bias": {"5": 1}, "n": 2, "top_k": 5, "stream": True,
                              "stream_options": {"include_usage": True}, "chat_template_kwargs": {"a": [1]}, "min_p": 0.1,
                              "response_format": {"type": "json_schema", "json_schema": {"name": "a", "schema": {"type": "object"}}},
-                             "tools": [{"type": "function", "function": {"name": "f", "parameters": {"type": "object"}}}]},
-    "/v1/completions": {"model": "smol", "prompt": ["Hello", [5, 6]], "max_tokens": 3, "echo": True, "logprobs": 1, "best_of": 2,
-                        "stop_token_ids": [7], "ignore_eos": True, "frequency_penalty": 1, "suffix": None},
-    "/v1/embeddings": {"model": "smol", "input": ["a", "b"], "encoding_format": "base64", "dimensions": 3, "truncate": True},
-    "/v1/responses": {"model": "smol", "input": [{"role": "user", "content": "Hi"}], "instructions": "Be.", "stream": True,
-                      "max_output_tokens": 16, "text": {"format": {"type": "text"}}},
-    "/tokenize": {"model": "smol", "content": "Hello"},
-    "/detokenize": {"model": "smol", "tokens": [5, 6, 7]},
-    "/apply-template": {"model": "smol", "messages": MESSAGES},
-    "/models/unload": {"model": "other"},
-    "/models/load": {"model": "other"},
-}
+                             "tools": [{"type": "function", "function": {"name": "f", "parameters": {"type": "object"}}}]}),
+    ("/v1/completions", {"model": "smol", "prompt": ["Hello", [5, 6]], "max_tokens": 3, "echo": True, "logprobs": 1, "best_of": 2,
+                        "stop_token_ids": [7], "ignore_eos": True, "frequency_penalty": 1, "suffix": None}),
+    ("/v1/embeddings", {"model": "embeds", "input": ["a", "b"], "encoding_format": "base64", "dimensions": 3, "truncate": True}),
+    ("/v1/responses", {"model": "smol", "input": [{"role": "user", "content": "Hi"}], "instructions": "Be.", "stream": True,
+                      "max_output_tokens": 16, "text": {"format": {"type": "text"}}}),
+    ("/tokenize", {"model": "smol", "content": "Hello"}),
+    ("/detokenize", {"model": "smol", "tokens": [5, 6, 7]}),
+    ("/apply-template", {"model": "smol", "messages": MESSAGES}),
+    ("/models/unload", {"model": "other"}),
+    ("/models/load", {"model": "other"}),
+    ("/v1/chat/completions", {"model": "smol", "messages": CALLED, "max_tokens": 20, "tools": [FUNCTION], "tool_choice": "required",
+                              "parallel_tool_calls": False, "stream": True}),
+    ("/v1/chat/completions", {"model": "smol", "messages": MESSAGES, "max_tokens": 20, "grammar": 'root ::= ("a" | [b-c]{2,3})* "\\n"'}),
+    ("/v1/completions", {"model": "smol", "prompt": "a", "max_tokens": 20, "regex": "(a|b+){1,4}[^x]*"}),
+    ("/v1/responses", {"model": "smol", "input": ITEMS, "max_output_tokens": 20, "tools": [{"type": "function", **FUNCTION["function"]}],
+                       "tool_choice": {"type": "function", "name": "f"}, "stream": True}),
+    ("/v1/responses", {"model": "smol", "input": ITEMS, "max_output_tokens": 20, "metadata": {"a": "b"},
+                       "text": {"format": {"type": "json_schema", "name": "s", "strict": True, "schema": SCHEMA}}}),
+    ("/v1/rerank", {"model": "ranks", "query": "What?", "documents": ["a", {"text": "b"}, "c"], "top_n": 2, "return_documents": True}),
+    ("/rerank", {"model": "ranks", "query": "What?", "texts": ["a", "b"], "raw_scores": False, "return_text": True, "truncate": True}),
+]
 VALUES = [None, True, False, 0, -1, 1, 2 ** 31, -2 ** 63, 2 ** 63, 2 ** 64, 0.5, -1e308, 1e308, "", "a", "\u0000", "\ud83e\udd99" * 40, "x" * 5000,
           [], [[]], [[[]]], {}, {"a": {}}, ["a"] * 300, [0] * 300, {"type": "object"}, {"$ref": "#"}, "smol", "../smol", "(a+)+$"]
 HEADERS = ["Content-Length: 5", "Content-Length: -1", "Content-Length: 99999999999", "Content-Length: 0", "Transfer-Encoding: chunked",
@@ -83,8 +101,7 @@ def change_bytes(dice, data):
 
 
 def request(dice):
-    path = dice.choice(list(BODIES))
-    body = BODIES[path]
+    path, body = dice.choice(BODIES)
     if dice.random() < 0.7:
         body = change_json(dice, body)
     data = json.dumps(body).encode()
@@ -142,10 +159,13 @@ def attack(server, number):
 
 @pytest.fixture(scope="module")
 def target(tmp_path_factory):
-    """Two tiny models; what a sanitizer says of the server is in its log."""
+    """Tiny models; what a sanitizer says of the server is in its log."""
     folder = tmp_path_factory.mktemp("hostile")
-    subprocess.run([BUILD / "bin" / "write_tiny_llama", folder / "tiny.gguf"], check=True)
-    s = Server(folder, "  smol: { file: tiny.gguf, queue_limit: 256 }\n  other: { file: tiny.gguf }", ", body_seconds: 2, idle_seconds: 2")
+    subprocess.run([BUILD / "bin" / "write_tiny_llama", folder / "tiny.gguf", "1", "tools"], check=True)
+    tiny_models.cross_encoder(folder / "ranks")
+    tiny_models.mistral(folder / "embeds")
+    s = Server(folder, "  smol: { file: tiny.gguf, queue_limit: 256 }\n  other: { file: tiny.gguf }\n  ranks: { file: ranks }\n"
+                       "  embeds: { file: embeds, task: embed }", ", body_seconds: 2, idle_seconds: 2")
     yield s
     code = s.stop()
     assert code == 0, "".join(s.log[-60:])

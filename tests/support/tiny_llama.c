@@ -15,6 +15,10 @@ static const char *const merges[MERGES] = {
     "w h", "wh at", "h i", "l o", "he ll", "hell o", "w or", "wor l", "worl d", SP " a",
 };
 
+static const char tool_template[] =
+    "{% for tool in tools or [] %}{{ tool.function.name }} {% endfor %}{% for m in messages %}<|im_start|>{{ m.role }}\n{{ m.content or '' }}"
+    "{% for call in m.tool_calls or [] %}<tool_call>{{ call.function | tojson }}</tool_call>{% endfor %}<|im_end|>\n{% endfor %}"
+    "{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}";
 static const char chat_template[] =
     "{% for message in messages %}{{ '<|im_start|>' + message['role'] + '\n' + message['content'] + '<|im_end|>' + '\n' }}"
     "{% endfor %}{% if add_generation_prompt %}{{ '<|im_start|>assistant\n' }}{% endif %}";
@@ -182,7 +186,7 @@ void tiny_llama_fill(gguf_writer *w, const tiny_llama *options)
     fill_keys(w, &o);
     fill_vocabulary(w, o.vocab_size);
     if (!o.no_chat)
-        writer_text(w, "tokenizer.chat_template", chat_template);
+        writer_text(w, "tokenizer.chat_template", options->tools ? tool_template : chat_template);
     add_random(w, "token_embd.weight", o.embedding_type, o.width, o.vocab_size, 0, 1, &state);
     for (uint32_t layer = 0; layer < o.layers; layer++)
         add_layer_tensors(w, &o, layer, &state);

@@ -24,6 +24,7 @@ typedef struct tiny_llama {
     bool untied;  /* a head of its own */
     bool biases;  /* of Q, K, V and the attention's output */
     bool no_chat; /* no template */
+    bool tools;   /* its template knows them, as Hermes writes calls */
     bool head_norms, post_norms, fused; /* as in decoder_traits: which tensors there are */
 } tiny_llama;
 
