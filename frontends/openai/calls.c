@@ -192,6 +192,18 @@ static taken take_object(calls *c, char ch)
 
 static bool take(calls *c, char ch, text *out);
 
+static bool hold(calls *c, char ch)
+{
+    c->blanks += c->blanks == c->held.size && is_blank(ch);
+    return text_append(&c->held, &ch, 1);
+}
+
+static void drop_held(calls *c)
+{
+    text_clear(&c->held);
+    c->blanks = 0;
+}
+
 /* What is held was no call: it is text. */
 static bool release(calls *c, text *out)
 {
@@ -199,19 +211,21 @@ static bool release(calls *c, text *out)
     c->bare = false;
     c->place = *c->format.begin ? CALLS_TEXT : CALLS_OVER;
     c->listed = false;
-    text_clear(&c->held);
+    drop_held(c);
     return good;
 }
 
-/* The same of little text, behind whose first character a call may begin. */
-static bool give_back(calls *c, text *out)
+/* The same of little text, behind whose first `sure` bytes a call may begin: what follows them is taken again. Depth: the length
+ * of a mark, since blanks before what is no mark are sure. */
+static bool give_back(calls *c, size_t sure, text *out)
 {
     text held = c->held;
     c->held = (text){0};
+    c->blanks = 0;
     c->place = *c->format.begin ? CALLS_TEXT : CALLS_OVER;
     c->listed = false;
-    bool good = text_append(out, text_string(&held), held.size ? 1 : 0);
-    for (size_t i = 1; good && i < held.size; i++)
+    bool good = text_append(out, text_string(&held), sure);
+    for (size_t i = sure; good && i < held.size; i++)
         good = take(c, held.data[i], out);
     text_free(&held);
     return good;
@@ -220,31 +234,27 @@ static bool give_back(calls *c, text *out)
 /* Whether what is held, after blanks, is a beginning of the mark; *whole: all of it. */
 static bool holds_mark(const calls *c, const char *mark, bool *whole)
 {
-    const char *held = text_string(&c->held);
-    while (is_blank(*held))
-        held++;
-    size_t length = strlen(held);
+    size_t length = c->held.size - c->blanks;
     *whole = length == strlen(mark);
-    return length <= strlen(mark) && memcmp(held, mark, length) == 0;
+    return length <= strlen(mark) && memcmp(c->held.data + c->blanks, mark, length) == 0;
 }
 
 static bool take_text(calls *c, char ch, text *out)
 {
     bool whole = false;
-    if (!text_append(&c->held, &ch, 1))
+    if (!hold(c, ch))
         return false;
     if (c->bare && ch == '{') {
         begin_object(c);
         c->place = CALLS_OBJECT;
         return text_append(&c->object, &ch, 1) && take_object(c, ch) == TAKEN;
     }
-    if (is_blank(ch))
-        return c->bare || holds_mark(c, c->format.begin, &whole) || give_back(c, out);
+    if (c->blanks == c->held.size)
+        return true;
     c->bare = false;
     if (!*c->format.begin || !holds_mark(c, c->format.begin, &whole))
-        return give_back(c, out);
+        return give_back(c, c->blanks + 1, out);
     if (whole) {
-        c->bare = false;
         c->place = CALLS_OBJECT;
         begin_object(c);
     }
@@ -267,18 +277,18 @@ static bool end_object(calls *c, text *out)
     }
     c->list[c->count - 1].whole = true;
     c->place = CALLS_BEHIND;
-    text_clear(&c->held);
+    drop_held(c);
     return true;
 }
 
 static bool take_call(calls *c, char ch, text *out)
 {
-    if (!text_append(&c->held, &ch, 1))
+    if (!hold(c, ch))
         return false;
     if (c->object.size == 0 && ch != '{') {
         bool opens = c->format.list && !c->listed && ch == '[';
         c->listed = c->listed || opens;
-        return opens || is_blank(ch) || give_back(c, out);
+        return opens || is_blank(ch) || give_back(c, c->blanks + 1, out);
     }
     if (!text_append(&c->object, &ch, 1))
         return false;
@@ -294,30 +304,30 @@ static bool take_call(calls *c, char ch, text *out)
 static bool take_behind(calls *c, char ch, text *out)
 {
     bool whole = false;
-    if (!text_append(&c->held, &ch, 1))
+    if (!hold(c, ch))
         return false;
-    if (is_blank(ch))
+    if (c->blanks == c->held.size)
         return true;
     if ((c->listed && ch == ',') || (c->bare && ch == ';')) {
         c->place = CALLS_OBJECT;
         begin_object(c);
-        text_clear(&c->held);
+        drop_held(c);
         return true;
     }
     if (c->bare) {
         c->place = CALLS_TEXT;
-        text_clear(&c->held);
+        drop_held(c);
         return take_text(c, ch, out);
     }
     if (c->listed && ch == ']') {
         c->listed = false;
         whole = true;
     } else if (!*c->format.end || !holds_mark(c, c->format.end, &whole)) {
-        return give_back(c, out);
+        return give_back(c, 0, out);
     }
     if (whole) {
         c->place = CALLS_TEXT;
-        text_clear(&c->held);
+        drop_held(c);
     }
     return true;
 }
@@ -349,7 +359,7 @@ bool calls_finish(calls *c, text *out)
     for (size_t i = 0; i < c->held.size; i++)
         blank = blank && is_blank(c->held.data[i]);
     bool good = open || (blank && c->count) || text_append(out, text_string(&c->held), c->held.size);
-    text_clear(&c->held);
+    drop_held(c);
     return good;
 }
 

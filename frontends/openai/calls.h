@@ -33,6 +33,7 @@ typedef struct calls {
     const char *seed;    /* of ids */
     calls_place place;
     text held;           /* what is not decided yet: all of it is text if it turns out to be no call */
+    size_t blanks;       /* of held: those it begins with */
     bool listed;         /* within the brackets of a list of calls */
     bool bare;           /* there was no text so far, and no mark: an object is a call without one */
 

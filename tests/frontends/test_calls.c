@@ -90,6 +90,9 @@ static void test_text_and_calls_come_apart(void **context)
         {&hermes, "<tool_call>{\"name\": \"f\", \"arguments\": {\"a\": \"lo", "", "f({\"a\": \"lo)"},
         {&hermes, "<tool_call>{\"name\": \"f\"", "<tool_call>{\"name\": \"f\"", ""},
         {&hermes, "{\"name\": \"f\", \"arguments\": {\"a\": 1}}\n{\"name\": \"f\", \"arguments\": {}}", "", "f({\"a\": 1}) f({})"},
+        {&hermes, "{\"name\": \"f\", \"arguments\": {}}  <tool_call>{\"name\": \"f\"}", "", "f({}) f({})"},
+        {&hermes, "<tool_call>{\"name\": \"f\"} <tool_call>{\"name\": \"get-it\"}", "", "f({}) get-it({})"},
+        {&hermes, " \n <tool  <tool_call> \n x", " \n <tool  <tool_call> \n x", ""},
         {&hermes, "{\"city\": \"f\", \"arguments\": {}}", "{\"city\": \"f\", \"arguments\": {}}", ""},
         {&hermes, "x {\"name\": \"f\", \"arguments\": {}}", "x {\"name\": \"f\", \"arguments\": {}}", ""},
         {&mistral, "[TOOL_CALLS] [{\"name\": \"f\", \"arguments\": {\"a\": \"]\"}}, {\"name\": \"get-it\", \"arguments\": {}}]", "",
@@ -104,6 +107,34 @@ static void test_text_and_calls_come_apart(void **context)
         for (size_t first = 0; first <= strlen(cases[i].answer); first++)
             for (size_t second = first; second <= strlen(cases[i].answer); second += 1 + second / 8)
                 check_cut(&cases[i], first, second);
+}
+
+/* A model may write as much white space as its context has room for, where a call may begin, and NULs. */
+static void test_long_white_space_is_text(void **context)
+{
+    (void)context;
+    enum { BLANKS = 2000000 };
+    static const bp_tool_format *const formats[] = {&hermes, &mistral, &llama};
+    static const char *const before[] = {"", "a", "<tool_call>", "{\"name\": \"f\"}"};
+    char *blanks = malloc(BLANKS);
+    memset(blanks, ' ', BLANKS);
+    for (size_t i = 0; i < 3; i++)
+        for (size_t k = 0; k < 4; k++) {
+            json_t *tools = tools_of();
+            calls c = {.on = true, .format = *formats[i], .tools = tools, .seed = "x", .bare = true};
+            text out = {0};
+            assert_true(calls_push(&c, before[k], strlen(before[k]), &out) && calls_push(&c, blanks, BLANKS, &out) &&
+                        calls_push(&c, "b\0c", 3, &out));
+            bool called = c.count == 1;
+            assert_true(called == (k == 3));
+            assert_true(out.size == (called ? 0 : strlen(before[k])) + BLANKS + 3 || (called && out.size == 3));
+            assert_memory_equal(out.data + out.size - 3, "b\0c", 3);
+            assert_true(calls_finish(&c, &out));
+            calls_clear(&c);
+            text_free(&out);
+            json_decref(tools);
+        }
+    free(blanks);
 }
 
 static void test_without_tools_all_is_text(void **context)
@@ -121,6 +152,7 @@ static void test_without_tools_all_is_text(void **context)
 
 int main(void)
 {
-    const struct CMUnitTest tests[] = {cmocka_unit_test(test_text_and_calls_come_apart), cmocka_unit_test(test_without_tools_all_is_text)};
+    const struct CMUnitTest tests[] = {cmocka_unit_test(test_text_and_calls_come_apart),
+                                       cmocka_unit_test(test_long_white_space_is_text), cmocka_unit_test(test_without_tools_all_is_text)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
