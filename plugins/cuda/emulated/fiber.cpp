@@ -16,6 +16,7 @@
 #if defined(FIBER_ASAN)
 extern "C" void __sanitizer_start_switch_fiber(void **fake_stack, const void *bottom, size_t size);
 extern "C" void __sanitizer_finish_switch_fiber(void *fake_stack, const void **bottom, size_t *size);
+extern "C" void __asan_unpoison_memory_region(const volatile void *address, size_t size);
 #endif
 
 #if !defined(__x86_64__)
@@ -121,6 +122,9 @@ fiber *fiber_new(void (*body)(void *context), void *context)
         free(f);
         return nullptr;
     }
+#if defined(FIBER_ASAN)
+    __asan_unpoison_memory_region(stack, STACK_BYTES); /* another fiber's stack may have been here, left in mid-flight */
+#endif
     f->stack = stack;
     f->bottom = stack;
     f->bytes = STACK_BYTES;
