@@ -1,11 +1,8 @@
-/* A step: its input is checked and staged in one piece, everything is launched, and the result follows into
- * memory of the host that the device writes to; until model_wait nothing waits for the device. */
+/* A step: its input is checked and staged in one piece, and everything is launched. */
 #include "batch_check.h"
 #include "model.h"
 
 #include <stdlib.h>
-
-enum { FIRST_ROWS = 64 /* of the result, before more are asked for */ };
 
 bp_status batch_new(bp_model *model, bp_error *error)
 {
@@ -103,39 +100,6 @@ static void stage_batch(bp_model *model, const bp_batch *in)
     gpu_upload(model->device->gpu, b->placed, b->staged, at * sizeof(int32_t));
 }
 
-static size_t result_rows(const bp_model *model)
-{
-    return model->pools ? model->batch.seqs : model->batch.rows;
-}
-
-/* Room for the result, here and on the device: what earlier steps needed, or twice that. */
-static bp_status reserve_result(bp_model *model, size_t rows, bp_error *error)
-{
-    if (rows <= model->result_rows)
-        return BP_OK;
-    size_t limit = model->pools ? model->limits.max_seqs : model->limits.max_rows;
-    size_t wanted = size_min(limit, size_max(size_max(rows, FIRST_ROWS), 2 * model->result_rows));
-    size_t bytes = size_multiply(wanted, model->output_width * sizeof(float));
-    gpu *g = model->device->gpu;
-    void *memory = NULL, *answer = NULL;
-    bp_status status = gpu_wait(g, error);
-    if (status == BP_OK)
-        status = gpu_allocate(g, bytes, &memory, error);
-    if (status == BP_OK)
-        status = gpu_allocate_host(g, bytes, &answer, error);
-    if (status != BP_OK) {
-        gpu_free(g, memory);
-        return status;
-    }
-    graphs_drop(model);
-    gpu_free(g, model->result);
-    gpu_free_host(g, model->answer);
-    model->result = memory;
-    model->answer = answer;
-    model->result_rows = wanted;
-    return BP_OK;
-}
-
 bp_status model_submit(bp_model *model, const bp_batch *input, bp_error *error)
 {
     if (!model || !input)
@@ -158,24 +122,6 @@ bp_status model_submit(bp_model *model, const bp_batch *input, bp_error *error)
     gpu_stream *stream = gpu_bind(g);
     stage_batch(model, input);
     run_steps(model, stream);
-    gpu_download(g, model->answer, model->result, result_rows(model) * model->output_width * sizeof(float));
     model->submitted = true;
     return BP_OK;
-}
-
-bp_status model_wait(bp_model *model, float *out, uint64_t count, bp_error *error)
-{
-    if (!model || !model->submitted)
-        return fail(error, BP_EINVAL, "%s: wait without a submitted step", gpu_backend_name);
-    size_t floats = result_rows(model) * model->output_width;
-    if (count != floats || (count && !out)) {
-        return fail(error, BP_EINVAL, "%s: room for %llu results where the step has %zu", gpu_backend_name,
-                    (unsigned long long)count, floats);
-    }
-    model->submitted = false;
-    gpu_bind(model->device->gpu);
-    bp_status status = gpu_wait(model->device->gpu, error);
-    if (status == BP_OK && floats > 0)
-        memcpy(out, model->answer, floats * sizeof(float));
-    return status;
 }

@@ -235,8 +235,7 @@ void model_release(bp_model *model)
     gpu_free(g, model->vectors);
     gpu_free(g, model->kv);
     gpu_free(g, model->workspace);
-    gpu_free(g, model->result);
-    gpu_free_host(g, model->answer);
+    free_results(model);
     free(model->values);
     free(model->weights);
     free(model->caches);

@@ -35,7 +35,7 @@ void device_close(bp_device *device)
 
 bp_status device_info(bp_device *device, bp_device_info *out, bp_error *error)
 {
-    bp_device_info info = {.size = sizeof info, .caps = BP_CAP_COPY | BP_CAP_ASYNC};
+    bp_device_info info = {.size = sizeof info, .caps = BP_CAP_COPY | BP_CAP_ASYNC | BP_CAP_TOPK};
     gpu_facts facts;
     if (!device || !out || out->size < sizeof out->size)
         return fail(error, BP_EINVAL, "%s: info needs a device and a sized struct", gpu_backend_name);

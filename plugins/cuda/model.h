@@ -103,6 +103,8 @@ struct bp_model {
     float *result;  /* [result_rows][output_width], on the device; grows with what is asked for */
     float *answer;  /* its copy on the host, of the same size */
     size_t result_rows;
+    uint8_t *highest, *told; /* of wait_topk: highest_count ids, then as many logits; on the device, and here */
+    size_t highest_count;
     graph graphs[GRAPHS];
     uint64_t graph_clock;
     batch batch;
@@ -134,7 +136,12 @@ bp_status load_weights(bp_model *model, bp_error *error);
 bp_status batch_new(bp_model *model, bp_error *error);
 void batch_free(bp_model *model);
 bp_status model_submit(bp_model *model, const bp_batch *input, bp_error *error);
+
+/* results.c: room for the rows of a step, here and on the device: what earlier steps needed, or twice that. */
+bp_status reserve_result(bp_model *model, size_t rows, bp_error *error);
+void free_results(bp_model *model);
 bp_status model_wait(bp_model *model, float *out, uint64_t count, bp_error *error);
+bp_status model_wait_topk(bp_model *model, uint32_t k, int32_t *ids, float *logits, bp_error *error);
 
 /* execute.c: launches all ops on the batch. */
 void execute_steps(bp_model *model, gpu_stream *stream);

@@ -19,6 +19,7 @@ static const bp_backend_ops ops = {
     .memory = model_memory,
     .submit = model_submit,
     .wait = model_wait,
+    .wait_topk = model_wait_topk,
     .copy_pages = model_copy_pages,
     .read_kv = model_read_kv,
 };

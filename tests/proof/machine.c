@@ -20,7 +20,8 @@ struct machine {
     arena *memory;
     bp_device *device;
     bp_model *model;
-    bool pools;
+    bool pools, has_topk;
+    uint32_t steps;
     float *kv; /* K and V of one position */
     int32_t tokens[MACHINE_STEP], positions[MACHINE_STEP], rows[MACHINE_STEP];
     int32_t first[MACHINE_SEQUENCES + 1], context[MACHINE_SEQUENCES], pages[MACHINE_SEQUENCES * MACHINE_STRIDE];
@@ -81,6 +82,9 @@ static void open_device(machine *m, const char *isa, uint32_t threads)
     /* There may be more threads than cores: whoever waits should sleep. */
     set_option(m, config, "spin_us", threads > 2 ? "0" : "20");
     check(m->backend->backend.open(log_host(), config, &m->device, &error), &error);
+    bp_device_info info = {.size = sizeof info};
+    check(m->backend->backend.info(m->device, &info, &error), &error);
+    m->has_topk = info.caps & BP_CAP_TOPK;
 }
 
 machine *machine_open(const bp_program *program, const machine_setup *how)
@@ -125,6 +129,37 @@ void machine_close(machine *m)
     free(m);
 }
 
+/* a comes before b among the highest logits: NaN first, then descending, ties to the lowest id. */
+static bool is_higher(const float *row, uint32_t a, uint32_t b)
+{
+    bool odd_a = row[a] != row[a], odd_b = row[b] != row[b];
+    if (odd_a != odd_b)
+        return odd_a;
+    return odd_a || row[a] == row[b] ? a < b : row[a] > row[b];
+}
+
+/* The same step once more, whose highest logits must be those of `out`. */
+static void check_topk(machine *m, const bp_batch *batch, const float *out)
+{
+    enum { K = 3 };
+    bp_error error = {0};
+    uint32_t width = m->program->output_width;
+    static int32_t ids[MACHINE_STEP * K];
+    static float logits[MACHINE_STEP * K];
+    check(m->backend->backend.submit(m->model, batch, &error), &error);
+    check(m->backend->backend.wait_topk(m->model, K, ids, logits, &error), &error);
+    for (uint32_t r = 0; r < batch->row_count; r++) {
+        const float *row = out + (size_t)r * width;
+        for (uint32_t i = 0; i < K; i++) {
+            uint32_t id = (uint32_t)ids[r * K + i], before = 0;
+            for (uint32_t other = 0; id < width && other < width; other++)
+                before += is_higher(row, other, id);
+            if (id >= width || before != i || first_difference(&row[id], &logits[r * K + i], 1) >= 0)
+                die("%s: the %u. highest logit of row %u is not %d", m->backend->name, i + 1, r, ids[r * K + i]);
+        }
+    }
+}
+
 void machine_step(machine *m, const piece *pieces, uint32_t count, float *out)
 {
     bp_error error = {0};
@@ -160,6 +195,8 @@ void machine_step(machine *m, const piece *pieces, uint32_t count, float *out)
     uint64_t floats = (uint64_t)batch.row_count * m->program->output_width;
     check(m->backend->backend.submit(m->model, &batch, &error), &error);
     check(m->backend->backend.wait(m->model, out, floats, &error), &error);
+    if (m->has_topk && !m->pools && m->steps++ % 8 == 0)
+        check_topk(m, &batch, out);
 }
 
 void machine_copy_pages(machine *m, const int32_t *from, const int32_t *to, uint32_t count)

@@ -154,6 +154,15 @@ void launch_attention(gpu_stream *stream, const attention_args *args);
 /* Blocks of threads that a token has, or each part of it. */
 uint32_t attention_blocks(uint32_t heads, uint32_t kv_heads, uint32_t head_dim);
 
+/* highest.cu: of each row the `count` highest logits, descending, ties to the lowest id. */
+typedef struct highest_args {
+    const float *logits; /* [row][width] */
+    int32_t *ids;        /* [row][count] */
+    float *values;       /* [row][count] */
+    uint32_t width, rows, count;
+} highest_args;
+void launch_highest(gpu_stream *stream, const highest_args *args);
+
 /* K and V of one slot as floats, [kv_heads][head_dim] each. */
 typedef struct read_kv_args {
     cache_place cache;
