@@ -1,8 +1,9 @@
 /* Loading weights: rows go to the device through staging memory as they are in the file and are packed there, a few at a
  * time; vectors are widened to floats on the way.
  *
- * Two stages take turns, so that the next rows are copied from the file while the device packs the last ones; a stage is
- * used again only after what it held has been packed. */
+ * Two stages take turns, on a stream of their own: while the rows of one are copied from the file, those of the other are on their
+ * way or are packed. A stage's memory here is written to again when it has been uploaded, its memory there when what it
+ * held has been packed. */
 #include "cpu/kernels/half.h"
 
 #include "model.h"
@@ -76,15 +77,18 @@ static void consumed(const bp_model *model, const uint8_t *from, size_t bytes)
         host->weight_consumed(host->context, from, bytes);
 }
 
-/* Rows [row, row + rows) of a weight through a stage that is free. */
-static void pack_rows(bp_model *model, gpu_stream *stream, const weight *w, size_t row, size_t rows, const stage *through)
+/* Rows [row, row + rows) of a weight through stage number `turn`. */
+static void pack_rows(bp_model *model, gpu_stream *stream, const weight *w, size_t row, size_t rows, const stage *through,
+                      unsigned turn)
 {
+    gpu *g = model->device->gpu;
     const uint8_t *from = w->source + row * w->row_bytes;
     size_t bytes = rows * w->row_bytes;
+    gpu_stage_wait(g, turn);
     memcpy(through->host, from, bytes);
     if (!w->is_vector)
         consumed(model, from, bytes);
-    gpu_upload(model->device->gpu, through->device, through->host, bytes);
+    gpu_stage_upload(g, turn, through->device, through->host, bytes);
     pack_args args = {.source = through->device,
                       .packed = model->packed + w->offset_packed,
                       .row_bytes = w->row_bytes,
@@ -94,23 +98,21 @@ static void pack_rows(bp_model *model, gpu_stream *stream, const weight *w, size
                       .row = (uint32_t)row,
                       .rows = (uint32_t)rows};
     launch_pack(stream, &args);
+    gpu_stage_free(g, turn);
 }
 
-static bp_status pack_weights(bp_model *model, const stage stages[2], size_t bytes, bp_error *error)
+static bp_status pack_weights(bp_model *model, const stage stages[GPU_STAGES], size_t bytes, bp_error *error)
 {
     gpu_stream *stream = gpu_bind(model->device->gpu);
-    size_t turn = 0;
+    unsigned turn = 0;
     for (size_t i = 0; i < model->weight_count; i++) {
         const weight *w = &model->weights[i];
         if (!w->packs)
             continue;
         size_t most = size_min(bytes / w->row_bytes / TILE_COLUMNS * TILE_COLUMNS, STAGE_ROWS), rows;
-        for (size_t row = 0; row < w->n; row += rows, turn++) {
+        for (size_t row = 0; row < w->n; row += rows, turn = (turn + 1) % GPU_STAGES) {
             rows = size_min(most, w->n - row);
-            bp_status status = turn % 2 == 0 ? gpu_wait(model->device->gpu, error) : BP_OK;
-            if (status != BP_OK)
-                return status;
-            pack_rows(model, stream, w, row, rows, &stages[turn % 2]);
+            pack_rows(model, stream, w, row, rows, &stages[turn], turn);
         }
     }
     return gpu_wait(model->device->gpu, error);
@@ -160,11 +162,11 @@ static size_t stage_bytes(const bp_model *model)
 bp_status load_weights(bp_model *model, bp_error *error)
 {
     gpu *g = model->device->gpu;
-    stage stages[2] = {{0}};
+    stage stages[GPU_STAGES] = {{0}};
     plan_weights(model);
     bp_status status = allocate_weights(model, error);
     size_t bytes = stage_bytes(model);
-    for (int i = 0; i < 2 && status == BP_OK; i++) {
+    for (int i = 0; i < GPU_STAGES && status == BP_OK; i++) {
         void *host = NULL, *device = NULL;
         status = gpu_allocate_host(g, bytes, &host, error);
         stages[i].host = host;
@@ -176,7 +178,7 @@ bp_status load_weights(bp_model *model, bp_error *error)
         status = upload_vectors(model, &stages[0], bytes, error);
     if (status == BP_OK)
         status = pack_weights(model, stages, bytes, error);
-    for (int i = 0; i < 2; i++) {
+    for (int i = 0; i < GPU_STAGES; i++) {
         gpu_free_host(g, stages[i].host);
         gpu_free(g, stages[i].device);
     }

@@ -1,7 +1,8 @@
 /* What this backend asks of a device: memory, copies, graphs of launches, and waiting. Two implementations, of which one is linked:
  * real/runtime.c on the CUDA runtime, and emulated/runtime.cpp on the host's own memory and threads.
  *
- * 1. Everything is in one order: copies and launches of a gpu happen one after the other, and are done when gpu_wait returns.
+ * 1. Everything is in one order, but for uploads of stages: copies and launches of a gpu happen one after the other, and are
+ *    done when gpu_wait returns.
  * 2. A device that fails once is lost: gpu_wait and everything after it say so until the gpu is closed.
  *
  * One thread at a time. Errors are sentences that begin with the backend's name. */
@@ -54,6 +55,16 @@ void gpu_upload(gpu *g, void *to, const void *from, size_t bytes);
 void gpu_download(gpu *g, void *to, const void *from, size_t bytes);
 void gpu_copy(gpu *g, void *to, const void *from, size_t bytes);
 void gpu_fill_zero(gpu *g, void *to, size_t bytes);
+
+/* Uploads beside what runs, by a second stream, through stages of which each is used in turns:
+ *   gpu_stage_wait(g, s)       the host may write to the stage's memory on its side
+ *   gpu_stage_upload(g, s, …)  begins when the stage is free; launches from here on find it done
+ *   gpu_stage_free(g, s)       it is, once all that has been launched so far is done
+ * As with other copies, errors are gpu_wait's, which waits for these too. */
+enum { GPU_STAGES = 2 };
+void gpu_stage_wait(gpu *g, unsigned stage);
+void gpu_stage_upload(gpu *g, unsigned stage, void *to, const void *from, size_t bytes);
+void gpu_stage_free(gpu *g, unsigned stage);
 
 /* Launches as one list. From gpu_record to gpu_recorded they are kept, with their arguments, and not run; nothing else may be
  * asked of the gpu meanwhile. gpu_recorded gives NULL where the device makes no graph of them, which loses nothing. */

@@ -25,6 +25,14 @@ def test_a_clean_kernel_is_described(tmp_path):
     assert said.stdout.splitlines()[1].split() == ["attend", "90", "40", "2048", "0", "0", "0"]
 
 
+def test_a_page_has_a_row_a_kernel_and_a_column_an_architecture(tmp_path):
+    check(tmp_path, 0, stack=0, stores=0, loads=0)
+    log = tmp_path / "plugins" / "cuda" / "a.o.log"
+    log.write_text(log.read_text() + log.read_text().replace("sm_90", "sm_120").replace("40 registers", "41 registers"))
+    said = run(ROOT / "tools" / "ptxas", tmp_path, "--markdown").stdout
+    assert "| kernel | 90 | 120 | shared, bytes |" in said and "| `attend` | 40 | 41 | 2048 |" in said
+
+
 def test_a_build_without_cuda_is_a_sentence(tmp_path):
     assert "no plugins/cuda" in run(ROOT / "tools" / "ptxas", tmp_path, code=1).stderr
 

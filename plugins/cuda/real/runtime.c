@@ -22,6 +22,10 @@ const bp_option gpu_options[] = {
 struct gpu {
     int device;
     cudaStream_t stream;
+    cudaStream_t aside; /* of stages */
+    struct {
+        cudaEvent_t loaded, unused; /* on `aside`, on `stream` */
+    } stages[GPU_STAGES];
     bool recording;
     cudaError_t trouble; /* the first; the device is lost from then on */
 };
@@ -35,6 +39,19 @@ static void note(gpu *g, cudaError_t result)
 static bp_status refuse(cudaError_t result, const char *what, bp_error *error)
 {
     return fail(error, BP_EDEVICE, "cuda: %s: %s", what, cudaGetErrorString(result));
+}
+
+static cudaError_t create_streams(gpu *g)
+{
+    cudaError_t result = cudaStreamCreateWithFlags(&g->stream, cudaStreamNonBlocking);
+    if (result == cudaSuccess)
+        result = cudaStreamCreateWithFlags(&g->aside, cudaStreamNonBlocking);
+    for (int i = 0; i < GPU_STAGES && result == cudaSuccess; i++) {
+        result = cudaEventCreateWithFlags(&g->stages[i].loaded, cudaEventDisableTiming);
+        if (result == cudaSuccess)
+            result = cudaEventCreateWithFlags(&g->stages[i].unused, cudaEventDisableTiming);
+    }
+    return result;
 }
 
 bp_status gpu_open(const bp_host *host, const gpu_config *config, gpu **out, bp_error *error)
@@ -56,9 +73,9 @@ bp_status gpu_open(const bp_host *host, const gpu_config *config, gpu **out, bp_
     g->device = (int)config->device;
     result = cudaSetDevice(g->device);
     if (result == cudaSuccess)
-        result = cudaStreamCreateWithFlags(&g->stream, cudaStreamNonBlocking);
+        result = create_streams(g);
     if (result != cudaSuccess) {
-        free(g);
+        gpu_close(g);
         return refuse(result, "the device cannot be opened", error);
     }
     *out = g;
@@ -70,7 +87,16 @@ void gpu_close(gpu *g)
     if (!g)
         return;
     cudaSetDevice(g->device);
-    cudaStreamDestroy(g->stream);
+    for (int i = 0; i < GPU_STAGES; i++) {
+        if (g->stages[i].loaded)
+            cudaEventDestroy(g->stages[i].loaded);
+        if (g->stages[i].unused)
+            cudaEventDestroy(g->stages[i].unused);
+    }
+    if (g->aside)
+        cudaStreamDestroy(g->aside);
+    if (g->stream)
+        cudaStreamDestroy(g->stream);
     if (g->trouble != cudaSuccess)
         cudaDeviceReset(); /* what a lost device is opened again with */
     free(g);
@@ -172,6 +198,27 @@ void gpu_fill_zero(gpu *g, void *to, size_t bytes)
 {
     if (bytes > 0)
         note(g, cudaMemsetAsync(to, 0, bytes, g->stream));
+}
+
+/* --- stages ----------------------------------------------------------------------------------------------------------- */
+
+/* An event that has not been recorded is over. */
+void gpu_stage_wait(gpu *g, unsigned stage)
+{
+    note(g, cudaEventSynchronize(g->stages[stage].loaded));
+}
+
+void gpu_stage_upload(gpu *g, unsigned stage, void *to, const void *from, size_t bytes)
+{
+    note(g, cudaStreamWaitEvent(g->aside, g->stages[stage].unused, 0));
+    note(g, cudaMemcpyAsync(to, from, bytes, cudaMemcpyHostToDevice, g->aside));
+    note(g, cudaEventRecord(g->stages[stage].loaded, g->aside));
+    note(g, cudaStreamWaitEvent(g->stream, g->stages[stage].loaded, 0));
+}
+
+void gpu_stage_free(gpu *g, unsigned stage)
+{
+    note(g, cudaEventRecord(g->stages[stage].unused, g->stream));
 }
 
 /* --- graphs ----------------------------------------------------------------------------------------------------------- */
