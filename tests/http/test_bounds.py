@@ -2,6 +2,8 @@
 and never a value that wrapped around."""
 
 import json
+import pathlib
+import re
 
 import pytest
 
@@ -82,7 +84,7 @@ LONG = [
     ("/v1/completions", "prompt", [1] * 1000000), ("/v1/completions", "prompt", "a " * 2000000),
     ("/v1/chat/completions", "messages", [MESSAGE] * 100000),
     ("/v1/chat/completions", "messages", [MESSAGE | {"content": [{"type": "text", "text": "x "}] * 100000}]),
-    ("/v1/chat/completions", "tools", [{"type": "function", "function": {"name": "f"}}] * 100000),
+    ("/v1/chat/completions", "tools", [{"type": "function", "function": {"name": "f"}}] * 20000),
     ("/v1/chat/completions", "regex", "(a|b)" * 200000), ("/v1/chat/completions", "regex", "a{1000000000}"),
     ("/v1/chat/completions", "regex", "(" * 5000 + ")" * 5000), ("/v1/chat/completions", "grammar", "root ::= " + '"a" ' * 300000),
     ("/v1/responses", "input", [MESSAGE] * 100000), ("/v1/responses", "input", "x " * 2000000),
@@ -101,6 +103,17 @@ def test_more_than_there_is_room_for(target, path, field, value):
 def test_deeper_than_it_can_be(target, path):
     for inner in ("[" * 10000 + "]" * 10000, '{"a":' * 10000 + "1" + "}" * 10000):
         error_of(target.post(path, with_field(path, "x", inner)), 400, "invalid_json")
+
+
+@pytest.mark.parametrize("unit", ["{}", "[]", '""', "[[]]", '{"a":1}', "1"])
+def test_values_that_would_take_much_memory(target, unit):
+    """16 MiB of a body are at most eight times as much memory; an empty object would be 150 times as much."""
+    def most():
+        return int(re.search(r"VmHWM:\s+(\d+)", (pathlib.Path("/proc") / str(target.process.pid) / "status").read_text())[1]) >> 10
+    inner = ",".join([unit] * ((16 << 20) // (len(unit) + 1) - 100))
+    before = most()
+    error_of(target.post("/v1/completions", with_field("/v1/completions", "x", f"[{inner}]")), 400, "limit_exceeded")
+    assert most() - before < 150
 
 
 @pytest.mark.parametrize("stream", [False, True])
