@@ -62,7 +62,7 @@ def test_60_a_template_that_does_not_end(tiny, tmp_path, template):
 
 
 def test_65_a_reader_that_stops_loses_its_answer(tiny, tmp_path):
-    """Twenty megabytes of events for somebody who does not read them, and keeps the connection open."""
+    """Tens of megabytes of events, more than a socket holds, for somebody who does not read them and keeps the connection open."""
     server = Server(tmp_path, f"  tiny: {{ file: {tiny}, drafts: 0, queue_limit: 256 }}", ", body_seconds: 2")
     ask = {"model": "tiny", "prompt": "Hi", "max_tokens": 20, "seed": 3, "temperature": 1, "ignore_eos": True, "logprobs": 2}
     alone = server.post("/v1/completions", ask).json["choices"]
@@ -70,19 +70,15 @@ def test_65_a_reader_that_stops_loses_its_answer(tiny, tmp_path):
     still.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
     still.settimeout(30)
     still.connect(("127.0.0.1", server.port))
-    body = json.dumps({"model": "tiny", "prompt": "Hello", "max_tokens": 200, "n": 128, "logprobs": 5, "stream": True,
-                       "temperature": 1, "ignore_eos": True}).encode()
-    still.sendall(b"POST /v1/completions HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n"
+    body = json.dumps({"model": "tiny", "messages": [{"role": "user", "content": "Hello"}], "max_tokens": 180, "n": 128, "stream": True,
+                       "logprobs": True, "top_logprobs": 20, "temperature": 1, "ignore_eos": True}).encode()
+    still.sendall(b"POST /v1/chat/completions HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n"
                   b"Content-Length: %d\r\n\r\n" % len(body) + body)
-    while metric(server, "backplane_requests_running") == 0:
-        time.sleep(0.02)
-    until = time.monotonic() + 30
-    while metric(server, "backplane_requests_running") + metric(server, "backplane_requests_waiting") > 0:
-        assert time.monotonic() < until, "nobody reads it, and it still runs"
-        assert server.post("/v1/completions", ask).json["choices"] == alone
+    until = time.monotonic() + 60
     while 'backplane_http_requests_total{status="499"} 1' not in server.get("/metrics").body.decode():
-        assert time.monotonic() < until, "it is not in the count of those that left"
-        time.sleep(0.1)
+        assert time.monotonic() < until, "nobody reads it, and it is not given up"
+        assert server.post("/v1/completions", ask).json["choices"] == alone
+    assert metric(server, "backplane_requests_running") + metric(server, "backplane_requests_waiting") == 0
     still.close()
     assert server.post("/v1/completions", ask).json["choices"] == alone
     assert server.stop() == 0
@@ -98,17 +94,21 @@ def test_66_a_cache_that_is_full(tiny, tmp_path):
                "logprobs": 1} for i in range(12)]
     alone = [server.post("/v1/completions", body).json["choices"] for body in bodies]
     together = [None] * len(bodies)
+    start = threading.Barrier(len(bodies))
 
     def work(i):
+        start.wait()
         together[i] = server.post("/v1/completions", bodies[i]).json.get("choices")
 
-    threads = [threading.Thread(target=work, args=(i,)) for i in range(len(bodies))]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    assert together == alone
-    assert metric(server, "backplane_preemptions_total") > 0
+    until = time.monotonic() + 60
+    while metric(server, "backplane_preemptions_total") == 0:  # a machine may be too busy to send them all at once
+        assert time.monotonic() < until, "twelve at once, and none had to start again"
+        threads = [threading.Thread(target=work, args=(i,)) for i in range(len(bodies))]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        assert together == alone
     # One that can never fit is told so, and is not waited for.
     error_of(server.post("/v1/completions", {**bodies[0], "prompt": [5] * 600}), 400, "context_length_exceeded")
     assert server.post("/v1/completions", bodies[0]).json["choices"] == alone[0]
