@@ -8,6 +8,7 @@ import re
 import select
 import signal
 import subprocess
+import termios
 import time
 
 import pytest
@@ -58,6 +59,13 @@ class Terminal:
             except BlockingIOError:
                 self.read(0.1)
 
+    def raw(self):
+        """Waits until the program edits lines itself: until then the kernel does, in its own way, and keeps 4,095 characters of a line."""
+        end = time.monotonic() + 10
+        while termios.tcgetattr(self.descriptor)[3] & termios.ICANON:
+            assert time.monotonic() < end, "the terminal still edits lines"
+            self.read(0.01)
+
     def read(self, timeout):
         if not select.select([self.descriptor], [], [], timeout)[0]:
             return False
@@ -78,8 +86,10 @@ class Terminal:
         return between
 
     def prompt(self):
-        """Waits for the prompt; returns what came before it."""
-        return self.expect("> ")
+        """Waits for the prompt, and for the program to read keys; returns what came before the prompt."""
+        before = self.expect("> ")
+        self.raw()
+        return before
 
     def ask(self, line):
         self.type(line + "\r")
