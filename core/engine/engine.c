@@ -13,29 +13,6 @@
 
 /* --- life ----------------------------------------------------------------------------------------------------------------- */
 
-static bp_status check_models(const engine_model *models, uint32_t count, uint32_t backends, bp_error *error)
-{
-    for (uint32_t i = 0; i < count; i++) {
-        if (!models[i].name || !models[i].file)
-            return error_set(error, BP_EINVAL, "model %u has no name or no file", i);
-        if (models[i].backend >= backends)
-            return error_set(error, BP_EINVAL, "model \"%s\" names backend %u of %u", models[i].name, models[i].backend, backends);
-    }
-    return BP_OK;
-}
-
-static bp_status start_loops(bp_engine *e, const engine_backend *backends, uint32_t count, bp_error *error)
-{
-    for (uint32_t i = 0; i < count; i++) {
-        e->backends[i] = backends[i];
-        bp_status status = loop_new(&e->backends[i], &e->loops[i], error);
-        if (status != BP_OK)
-            return status;
-        e->backend_count++;
-    }
-    return BP_OK;
-}
-
 /* Times are the monotonic clock's. */
 static void init_condition(pthread_cond_t *condition)
 {
@@ -49,9 +26,6 @@ static void init_condition(pthread_cond_t *condition)
 bp_status engine_new(const engine_backend *backends, uint32_t backend_count, const engine_model *models, uint32_t model_count,
                      uint64_t budget, bp_engine **out, bp_error *error)
 {
-    bp_status status = check_models(models, model_count, backend_count, error);
-    if (status != BP_OK)
-        return status;
     arena *memory = arena_new();
     bp_engine *e = memory ? arena_alloc(memory, sizeof *e) : NULL;
     if (!e) {
@@ -61,20 +35,7 @@ bp_status engine_new(const engine_backend *backends, uint32_t backend_count, con
     e->memory = memory;
     pthread_mutex_init(&e->lock, NULL);
     init_condition(&e->changed);
-    e->budget = budget;
-    e->backends = arena_array(memory, backend_count, sizeof *e->backends);
-    e->loops = arena_array(memory, backend_count, sizeof(loop *));
-    e->models = arena_array(memory, model_count, sizeof *e->models);
-    if ((backend_count && (!e->backends || !e->loops)) || (model_count && !e->models))
-        status = error_set(error, BP_ENOMEM, "no memory for the engine");
-    if (status == BP_OK)
-        status = start_loops(e, backends, backend_count, error);
-    for (uint32_t i = 0; status == BP_OK && i < model_count; i++)
-        e->models[i] = (model_entry){.engine = e, .config = models[i], .loop = e->loops[models[i].backend],
-                                     .past = {.size = sizeof(bp_model_stats)}};
-    e->model_count = status == BP_OK ? model_count : 0;
-    if (status == BP_OK)
-        status = models_keep(e, error);
+    bp_status status = engine_replace(e, backends, backend_count, models, model_count, budget, NULL, error);
     if (status != BP_OK) {
         engine_free(e);
         return status;
@@ -88,16 +49,19 @@ bool engine_drain(bp_engine *engine, uint64_t timeout_ns)
     uint64_t now = clock_now(), until = now + timeout_ns < now ? UINT64_MAX : now + timeout_ns;
     bool idle = true;
     models_stop(engine);
-    for (uint32_t i = 0; i < engine->backend_count; i++)
-        idle = loop_drain(engine->loops[i], until) && idle;
+    if (engine->kept) /* so that no device is closed meanwhile */
+        pthread_join(engine->keeper, NULL);
+    engine->kept = false;
+    for (engine_device *d = engine->devices; d; d = d->next)
+        idle = (!d->loop || loop_drain(d->loop, until)) && idle;
     return idle;
 }
 
 bool engine_stuck(const bp_engine *engine)
 {
     bool stuck = false;
-    for (uint32_t i = 0; i < engine->backend_count; i++)
-        stuck = stuck || loop_stuck(engine->loops[i]);
+    for (const engine_device *d = engine->devices; d; d = d->next)
+        stuck = stuck || (d->loop && loop_stuck(d->loop));
     return stuck;
 }
 
@@ -108,9 +72,12 @@ void engine_free(bp_engine *engine)
     models_stop(engine);
     if (engine->kept)
         pthread_join(engine->keeper, NULL);
-    for (uint32_t i = 0; i < engine->backend_count; i++)
-        loop_free(engine->loops[i]);
+    for (engine_device *d = engine->devices; d; d = d->next)
+        loop_free(d->loop);
     models_free(engine);
+    for (engine_device *d = engine->devices; d; d = d->next)
+        if (d->loop && d->backend.close)
+            d->backend.close(&d->backend);
     pthread_cond_destroy(&engine->changed);
     pthread_mutex_destroy(&engine->lock);
     arena_free(engine->memory);
@@ -188,13 +155,15 @@ static bp_status submit_reserved(model_entry *m, const bp_request *request, uint
 }
 
 /* A stream that is held keeps its model for those that come with it. */
-static bp_status hold_for(const bp_request *request, model_entry *m, bp_error *error)
+static bp_status hold_for(const bp_request *request, model_entry **m, bp_error *error)
 {
     if (!request->beside)
         return models_hold(m, false, NULL, NULL, error);
-    if (request->beside->held != m)
+    model_entry *held = request->beside->held; /* an older one where the model was replaced since */
+    if (strcmp(held->config.name, (*m)->config.name) != 0)
         return error_set(error, BP_EINVAL, "the request is to run beside one of another model");
-    models_hold_again(m);
+    *m = held;
+    models_hold_again(held);
     return BP_OK;
 }
 
@@ -207,7 +176,7 @@ static bp_status submit(bp_engine *engine, const bp_request *from, bp_stream **o
     if (status == BP_OK)
         status = models_find(engine, request.model, &m, error);
     if (status == BP_OK)
-        status = hold_for(&request, m, error);
+        status = hold_for(&request, &m, error);
     if (status != BP_OK)
         return status;
     status = embed_check(m->loaded, &request, error);
@@ -244,15 +213,16 @@ static void release(bp_stream *r)
 
 static uint32_t model_count(bp_engine *engine)
 {
-    return engine->model_count;
+    return models_count(engine);
 }
 
 static bp_status model_info(bp_engine *engine, uint32_t index, bp_model_info *out, bp_error *error)
 {
-    if (index >= engine->model_count)
-        return error_set(error, BP_ENOTFOUND, "there is no model %u of %u", index, engine->model_count);
+    model_entry *m = models_at(engine, index);
+    if (!m)
+        return error_set(error, BP_ENOTFOUND, "there is no model %u of %u", index, models_count(engine));
     bp_model_info info;
-    models_describe(engine, &engine->models[index], &info);
+    models_describe(engine, m, &info);
     give(out, &info, sizeof info);
     return BP_OK;
 }
@@ -261,9 +231,7 @@ static bp_status find_model(bp_engine *engine, const char *name, uint32_t *index
 {
     model_entry *m;
     bp_status status = models_find(engine, name, &m, error);
-    if (status == BP_OK)
-        *index = (uint32_t)(m - engine->models);
-    return status;
+    return status == BP_OK ? models_index(m, index, error) : status;
 }
 
 static bp_status load(bp_engine *engine, const char *model, bp_progress_fn progress, void *user, bp_error *error)
@@ -271,7 +239,7 @@ static bp_status load(bp_engine *engine, const char *model, bp_progress_fn progr
     model_entry *m;
     bp_status status = models_find(engine, model, &m, error);
     if (status == BP_OK)
-        status = models_hold(m, true, progress, user, error);
+        status = models_hold(&m, true, progress, user, error);
     if (status != BP_OK)
         return status;
     bp_error why;
@@ -306,7 +274,7 @@ static bp_status stats(bp_engine *engine, const char *model, bp_model_stats *out
 static bp_status find_and_hold(bp_engine *engine, const char *name, model_entry **out, bp_error *error)
 {
     bp_status status = models_find(engine, name, out, error);
-    return status == BP_OK ? models_hold(*out, false, NULL, NULL, error) : status;
+    return status == BP_OK ? models_hold(out, false, NULL, NULL, error) : status;
 }
 
 static bp_status tokenize(bp_engine *engine, const char *model, const char *text, uint64_t bytes, uint32_t flags, int32_t *ids,

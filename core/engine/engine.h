@@ -5,8 +5,8 @@
  * used (their load failed, their file changed, their device is lost) answer every request with BP_EDEVICE and the reason;
  * an explicit load() tries again where loading was what failed.
  *
- * Lifetimes: backends, the devices behind them and the strings of `models` outlive the engine. Every stream is released
- * before engine_free. */
+ * Lifetimes: backends, the devices behind them and the strings of `models` outlive the engine, unless `close` says more of a
+ * device; those of engine_replace too. Every stream is released before engine_free. */
 #ifndef BACKPLANE_ENGINE_ENGINE_H
 #define BACKPLANE_ENGINE_ENGINE_H
 
@@ -21,6 +21,10 @@ typedef struct engine_backend {
     bp_device *device;
     bp_device_info info;
     uint64_t step_ns; /* a step that takes longer is taken for one that never ends: the device is lost; 0: no limit */
+    /* NULL, or called once when the engine uses the device no more: by engine_free, or in a thread of the engine's when
+     * engine_replace left it out and its last model is gone. */
+    void (*close)(const struct engine_backend *backend);
+    void *owner; /* close's */
 } engine_backend;
 
 /* Zero means the default where one is named. */
@@ -29,6 +33,7 @@ typedef struct engine_model {
     const char *const *aliases;
     uint32_t alias_count;
     const char *file;
+    uint64_t file_stamp;       /* where the caller has one: another for another file at the same path */
     uint32_t backend;          /* index of an engine_backend */
     uint32_t context;          /* 0: what the model was trained for */
     uint32_t numerics, kv_dtype;
@@ -63,6 +68,19 @@ enum { ENGINE_SCORE_ROWS = 32 };
 /* `budget`: bytes that all loaded models together may hold; 0 is no limit. */
 bp_status engine_new(const engine_backend *backends, uint32_t backend_count, const engine_model *models, uint32_t model_count,
                      uint64_t budget, bp_engine **out, bp_error *error);
+
+typedef struct engine_changes {
+    uint32_t added, changed, removed, kept; /* models */
+} engine_changes;
+
+/* Serves these from now on, while requests run. A device that is there already is known by its `device`; the others' models
+ * are new. A model that is the same in all that engine_model says stays as it is, in memory too. One that changed is served by
+ * a new one beside the old, which finishes what it began; one that is left out does that alone. Both leave memory after their
+ * last request, and devices that were left out are closed after the last of their models. Counters of a model go on under
+ * its name. One call at a time; on failure nothing has changed. Errors: BP_EINVAL, BP_ENOMEM, BP_ECANCELLED once the engine
+ * drains. `changes` may be NULL. */
+bp_status engine_replace(bp_engine *engine, const engine_backend *backends, uint32_t backend_count, const engine_model *models,
+                         uint32_t model_count, uint64_t budget, engine_changes *changes, bp_error *error);
 /* Refuses new requests, waits for those that run at most timeout_ns, then ends the rest with an error; true if there was
  * no rest. Frontends are stopped after it and before engine_free. */
 bool engine_drain(bp_engine *engine, uint64_t timeout_ns);

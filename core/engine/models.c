@@ -17,15 +17,50 @@ static bool has_name(const engine_model *m, const char *name)
 
 bp_status models_find(bp_engine *engine, const char *name, model_entry **out, bp_error *error)
 {
-    if (!name && engine->model_count != 1)
-        return error_set(error, BP_EINVAL, "the request names no model and there are %u", engine->model_count);
-    for (uint32_t i = 0; i < engine->model_count; i++) {
-        if (name && !has_name(&engine->models[i].config, name))
-            continue;
-        *out = &engine->models[i];
+    pthread_mutex_lock(&engine->lock);
+    uint32_t count = engine->model_count;
+    model_entry *found = NULL;
+    for (uint32_t i = 0; i < count && !found; i++)
+        if (name ? has_name(&engine->models[i]->config, name) : count == 1)
+            found = engine->models[i];
+    pthread_mutex_unlock(&engine->lock);
+    if (found) {
+        *out = found;
         return BP_OK;
     }
+    if (!name)
+        return error_set(error, BP_EINVAL, "the request names no model and there are %u", count);
     return error_set(error, BP_ENOTFOUND, "there is no model \"%.200s\"", name);
+}
+
+uint32_t models_count(bp_engine *engine)
+{
+    pthread_mutex_lock(&engine->lock);
+    uint32_t count = engine->model_count;
+    pthread_mutex_unlock(&engine->lock);
+    return count;
+}
+
+model_entry *models_at(bp_engine *engine, uint32_t index)
+{
+    pthread_mutex_lock(&engine->lock);
+    model_entry *m = index < engine->model_count ? engine->models[index] : NULL;
+    pthread_mutex_unlock(&engine->lock);
+    return m;
+}
+
+bp_status models_index(const model_entry *m, uint32_t *index, bp_error *error)
+{
+    bp_engine *engine = m->engine;
+    bool found = false;
+    pthread_mutex_lock(&engine->lock);
+    for (uint32_t i = 0; i < engine->model_count && !found; i++)
+        if (engine->models[i] == m) {
+            *index = i;
+            found = true;
+        }
+    pthread_mutex_unlock(&engine->lock);
+    return found ? BP_OK : error_set(error, BP_ENOTFOUND, "there is no model \"%.200s\" any more", m->config.name);
 }
 
 /* Counters go on from one time in memory to the next; levels are those of now. */
@@ -83,7 +118,7 @@ void models_describe(bp_engine *engine, model_entry *m, bp_model_info *out)
 {
     *out = (bp_model_info){.size = sizeof *out, .bos_token = -1, .eos_token = -1};
     copy_text(out->name, sizeof out->name, m->config.name);
-    copy_text(out->backend, sizeof out->backend, engine->backends[m->config.backend].name);
+    copy_text(out->backend, sizeof out->backend, m->device->backend.name);
     copy_text(out->path, sizeof out->path, m->config.file);
     pthread_mutex_lock(&engine->lock);
     out->state = m->state;
@@ -102,11 +137,14 @@ void models_describe(bp_engine *engine, model_entry *m, bp_model_info *out)
         copy_text(out->message, sizeof out->message, why.message);
 }
 
-/* A model that was never loaded has done nothing yet. */
-void models_stats(bp_engine *engine, model_entry *m, bp_model_stats *out)
+/* Of one entry. A model that was never loaded has done nothing yet. */
+static void entry_stats(model_entry *m, bp_model_stats *out)
 {
+    bp_engine *engine = m->engine;
     bp_model_stats now = {.size = sizeof now};
     pthread_mutex_lock(&engine->lock);
+    while (m->uncounted)
+        pthread_cond_wait(&engine->changed, &engine->lock);
     bool ready = m->state == BP_MODEL_READY;
     m->holds += ready;
     *out = m->past;
@@ -118,4 +156,26 @@ void models_stats(bp_engine *engine, model_entry *m, bp_model_stats *out)
     }
     stats_add(out, &now);
     out->loads = loads;
+}
+
+/* What a model's older ones did is its own: its counters never fall. */
+void models_stats(bp_engine *engine, model_entry *m, bp_model_stats *out)
+{
+    entry_stats(m, out);
+    for (;;) {
+        pthread_mutex_lock(&engine->lock);
+        m = m->older;
+        pthread_mutex_unlock(&engine->lock);
+        if (!m)
+            return;
+        bp_model_stats before;
+        entry_stats(m, &before);
+        out->running += before.running;
+        out->waiting += before.waiting;
+        out->loads += before.loads;
+        uint64_t loads = out->loads;
+        stats_add(&before, out);
+        *out = before;
+        out->loads = loads;
+    }
 }

@@ -17,20 +17,37 @@
  *   M4  Who waits for room gets it: models that were READY for a while and are held all the time are closed one after the
  *       other, until there would be enough. A closed one takes nobody new, so its holders become fewer and it goes.
  *   M5  The registry's lock is held for state changes only, never while a file is read or a backend called. It is taken
- *       under a loop's lock, and no loop's lock under it. */
+ *       under a loop's lock, and no loop's lock under it.
+ *   M6  Entries and devices are only ever added, at the head of their lists, and freed with the engine: whoever found one may
+ *       walk on from it. One that was replaced is retired: it serves who holds it, and those that waited for it while it was
+ *       LOADING; others go on to the newer one of its name. Where the name is gone, who had found it before is served still. */
 #ifndef BACKPLANE_ENGINE_MODELS_H
 #define BACKPLANE_ENGINE_MODELS_H
 
 #include "base/arena.h"
 #include "engine/loop.h"
 
+/* One device, and the loop that runs it. */
+typedef struct engine_device {
+    engine_backend backend;
+    loop *loop; /* NULL once it is closed */
+    bool retired; /* left out by engine_replace: it is closed when the last of its models is gone */
+    struct engine_device *next;
+} engine_device;
+
 typedef struct model_entry {
     struct bp_engine *engine;
     engine_model config;
-    loop *loop;
-    uint32_t state; /* BP_MODEL_…; guarded by bp_engine.lock, as are the following */
+    engine_device *device;
+    loop *loop;               /* the device's */
+    struct model_entry *next; /* of all that ever were */
+    struct model_entry *newer, *older; /* of one name; guarded by bp_engine.lock, as are the following */
+    bool retired;   /* newer ones are given its requests, if there are any; it leaves after its last */
+    bool gone;      /* retired, and its device is closed */
+    uint32_t state; /* BP_MODEL_… */
     bool closed;    /* READY, and takes nobody new */
     bool leaving;   /* UNLOADED, and its memory is being given back */
+    bool uncounted; /* leaving, and `past` is not yet what it did */
     bool kept_back; /* by a backend that does not come back from a step: it cannot leave */
     uint32_t holds;
     uint64_t bytes, held_before; /* of memory; what it was the last time, 0 for the first */
@@ -43,11 +60,10 @@ typedef struct model_entry {
 } model_entry;
 
 struct bp_engine {
-    arena *memory;
-    engine_backend *backends;
-    loop **loops; /* [backend_count] */
-    uint32_t backend_count;
-    model_entry *models;
+    arena *memory;         /* engine_new's and engine_replace's */
+    engine_device *devices;
+    model_entry *entries;
+    model_entry **models;  /* [model_count]: those that there are for requests. Guarded by the lock, as are the following */
     uint32_t model_count;
     uint64_t budget, used; /* bytes; a budget of 0 is none */
     uint32_t waiting;      /* threads that wait for room */
@@ -57,17 +73,20 @@ struct bp_engine {
     bool kept, stopping; /* kept: there is a keeper */
 };
 
-/* By name or alias; a NULL name is the only model. */
+/* By name or alias; a NULL name is the only model. What is found stays valid until engine_free. */
 bp_status models_find(bp_engine *engine, const char *name, model_entry **out, bp_error *error);
+uint32_t models_count(bp_engine *engine);
+model_entry *models_at(bp_engine *engine, uint32_t index); /* NULL where there are fewer */
+bp_status models_index(const model_entry *m, uint32_t *index, bp_error *error);
 void models_describe(bp_engine *engine, model_entry *m, bp_model_info *out);
 void models_stats(bp_engine *engine, model_entry *m, bp_model_stats *out);
 void stats_add(bp_model_stats *past, const bp_model_stats *now); /* past becomes both together */
 
 /* residency.c: */
-/* Makes the model READY and keeps it so until models_drop. Loads it if nobody has, and waits for room. With `explicit` a model
- * whose load failed before is loaded again, and the error is what went wrong; without, for a request, it is BP_EDEVICE and
+/* Makes the model READY and keeps it so until models_drop; of one that was replaced, the newer one, which *m then is.
+ * Loads it if nobody has, and waits for room. With `explicit` a model whose load failed before is loaded again, and the error is what went wrong; without, for a request, it is BP_EDEVICE and
  * the reason. BP_EBUSY: there was no room for too long. */
-bp_status models_hold(model_entry *m, bool explicit, bp_progress_fn progress, void *user, bp_error *error);
+bp_status models_hold(model_entry **m, bool explicit, bp_progress_fn progress, void *user, bp_error *error);
 /* One more hold on a model that is held; never waits. */
 void models_hold_again(model_entry *m);
 /* Any thread, also with a loop's lock held. */
@@ -75,7 +94,7 @@ void models_drop(void *model_entry);
 void models_unwatch(model_entry *m); /* the same for a hold that was no use of the model */
 /* BP_EBUSY while it is held. */
 bp_status models_unload(model_entry *m, bp_error *error);
-/* Starts what unloads models whose idle time is over, if any has one. */
+/* Starts what unloads models whose idle time is over, that were replaced, or that a lowered budget has no room for. */
 bp_status models_keep(bp_engine *engine, bp_error *error);
 /* Nobody waits for room any more. */
 void models_stop(bp_engine *engine);

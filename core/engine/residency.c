@@ -37,9 +37,7 @@ static uint64_t sum_of(const bp_model_memory *memory)
 /* With the lock: whether a model of the same file is there, on the same device, whose weights this one reads as well. */
 static bool has_twin(const model_entry *m)
 {
-    const bp_engine *engine = m->engine;
-    for (uint32_t i = 0; m->config.shelf && i < engine->model_count; i++) {
-        const model_entry *other = &engine->models[i];
+    for (const model_entry *other = m->config.shelf ? m->engine->entries : NULL; other; other = other->next) {
         if (other != m && other->loop == m->loop && other->state == BP_MODEL_READY && strcmp(other->config.file, m->config.file) == 0)
             return true;
     }
@@ -50,8 +48,10 @@ static bool has_twin(const model_entry *m)
  * them goes meanwhile, and without the lock. */
 static void weigh(bp_engine *engine, const loop *device)
 {
-    for (uint32_t i = 0; i < engine->model_count; i++) {
-        model_entry *m = &engine->models[i];
+    pthread_mutex_lock(&engine->lock);
+    model_entry *first = engine->entries;
+    pthread_mutex_unlock(&engine->lock);
+    for (model_entry *m = first; m; m = m->next) {
         bp_model_memory now = {.size = sizeof now};
         pthread_mutex_lock(&engine->lock);
         loaded *l = m->loop == device && m->state == BP_MODEL_READY ? m->loaded : NULL;
@@ -71,13 +71,14 @@ static void weigh(bp_engine *engine, const loop *device)
 
 /* --- leaving -------------------------------------------------------------------------------------------------------------- */
 
-/* What a backend holds that does not come back stays with it, and so does the model. */
-static void keep_back(model_entry *m, loaded *l, lane *place)
+/* What a backend holds that does not come back stays with it, and so does the model. Its lane still counts. */
+static void keep_back(model_entry *m, loaded *l, lane *place, const bp_model_stats *past)
 {
     m->loaded = l;
     m->lane = place;
     m->state = BP_MODEL_READY;
     m->kept_back = true;
+    m->past = *past;
     m->leaving = false;
     pthread_cond_broadcast(&m->engine->changed);
 }
@@ -88,8 +89,9 @@ static void leave(model_entry *m)
     bp_engine *engine = m->engine;
     loaded *l = m->loaded;
     lane *place = m->lane;
+    bp_model_stats past = m->past;
     m->state = BP_MODEL_UNLOADED;
-    m->leaving = true;
+    m->leaving = m->uncounted = true;
     m->closed = false;
     m->loaded = NULL;
     m->lane = NULL;
@@ -97,6 +99,11 @@ static void leave(model_entry *m)
     bp_model_stats last = {.size = sizeof last};
     lane_stats(place, &last);
     last.running = last.waiting = last.pages_used = last.pages_total = last.pages_cached = 0;
+    pthread_mutex_lock(&engine->lock);
+    stats_add(&m->past, &last);
+    m->uncounted = false;
+    pthread_cond_broadcast(&engine->changed);
+    pthread_mutex_unlock(&engine->lock);
     bool free_to_go = loop_take_device(m->loop);
     if (free_to_go) {
         loop_remove(m->loop, place);
@@ -106,11 +113,10 @@ static void leave(model_entry *m)
     }
     pthread_mutex_lock(&engine->lock);
     if (!free_to_go) {
-        keep_back(m, l, place);
+        keep_back(m, l, place, &past);
         return;
     }
     log_line(BP_LOG_INFO, "model %s left memory (%llu MiB)", m->config.name, mebibytes(m->bytes));
-    stats_add(&m->past, &last);
     engine->used -= m->bytes;
     m->bytes = 0;
     m->leaving = false;
@@ -119,16 +125,15 @@ static void leave(model_entry *m)
 
 static bool may_leave(const model_entry *m)
 {
-    return m->state == BP_MODEL_READY && m->holds == 0 && !m->config.pinned && !m->kept_back;
+    return m->state == BP_MODEL_READY && m->holds == 0 && (!m->config.pinned || m->retired) && !m->kept_back;
 }
 
-/* The model that has been without a request for the longest time. */
+/* One that was replaced, or the model that has been without a request for the longest time. */
 static model_entry *idlest(const bp_engine *engine)
 {
     model_entry *found = NULL;
-    for (uint32_t i = 0; i < engine->model_count; i++) {
-        model_entry *m = &engine->models[i];
-        if (may_leave(m) && (!found || m->idle_at < found->idle_at))
+    for (model_entry *m = engine->entries; m; m = m->next) {
+        if (may_leave(m) && (!found || m->retired || m->idle_at < found->idle_at))
             found = m;
     }
     return found;
@@ -142,9 +147,8 @@ static bool close_some(bp_engine *engine, const model_entry *whose, uint64_t nee
 {
     uint64_t coming = 0; /* room that will be there */
     bool hope = false;
-    for (uint32_t i = 0; i < engine->model_count; i++) {
-        const model_entry *m = &engine->models[i];
-        if (m == whose || m->config.pinned)
+    for (const model_entry *m = engine->entries; m; m = m->next) {
+        if (m == whose || (m->config.pinned && !m->retired))
             continue;
         coming += m->closed || m->leaving ? m->bytes : 0;
         hope = hope || m->bytes > 0;
@@ -152,9 +156,8 @@ static bool close_some(bp_engine *engine, const model_entry *whose, uint64_t nee
     *until = now + STAY_NS;
     while (engine->used - coming + need > engine->budget) {
         model_entry *oldest = NULL;
-        for (uint32_t i = 0; i < engine->model_count; i++) {
-            model_entry *m = &engine->models[i];
-            if (m->state == BP_MODEL_READY && !m->closed && !m->config.pinned && (!oldest || m->ready_at < oldest->ready_at))
+        for (model_entry *m = engine->entries; m; m = m->next) {
+            if (m->state == BP_MODEL_READY && !m->closed && (!m->config.pinned || m->retired) && (!oldest || m->ready_at < oldest->ready_at))
                 oldest = m;
         }
         if (!oldest)
@@ -209,8 +212,8 @@ static bp_status make_room(model_entry *m, uint64_t need, bp_error *error)
         m->bytes += need;
     }
     /* What was closed for nobody takes requests again. */
-    for (uint32_t i = 0; engine->waiting == 0 && i < engine->model_count; i++)
-        engine->models[i].closed = false;
+    for (model_entry *other = engine->entries; engine->waiting == 0 && other; other = other->next)
+        other->closed = false;
     pthread_cond_broadcast(&engine->changed);
     return status;
 }
@@ -261,7 +264,7 @@ static bp_status load_halves(model_entry *m, bp_progress_fn progress, void *user
     report(progress, user, 0.0, "reading the model's file");
     bp_status status = loop_check(m->loop, error);
     if (status == BP_OK)
-        status = loaded_open(&m->config, &m->engine->backends[m->config.backend], out, error);
+        status = loaded_open(&m->config, &m->device->backend, out, error);
     if (status != BP_OK)
         return status;
     status = reserve(m, *out, error);
@@ -330,28 +333,48 @@ static bp_status refuse(const bp_error *why, bp_error *error)
     return error_set(error, BP_EDEVICE, "unavailable: %.490s", why->message);
 }
 
-bp_status models_hold(model_entry *m, bool explicit, bp_progress_fn progress, void *user, bp_error *error)
+/* With the lock: whose turn it is to serve what came for *m. NULL: nobody's, its device is closed. */
+static model_entry *current(model_entry *m)
 {
-    bp_engine *engine = m->engine;
-    bp_status status = BP_OK;
-    pthread_mutex_lock(&engine->lock);
-    bool waited = m->state == BP_MODEL_LOADING;
-    while ((m->state == BP_MODEL_LOADING || m->leaving || m->closed) && !engine->stopping)
+    while (m->retired && m->newer && m->state != BP_MODEL_READY && m->state != BP_MODEL_LOADING)
+        m = m->newer;
+    return m->gone ? NULL : m;
+}
+
+/* With the lock: the model that the caller holds now, or is to load (*load), is *m; or the reason why there is none. */
+static bp_status hold_or_claim(model_entry **m, bool explicit, bool *load, bp_error *error)
+{
+    bp_engine *engine = (*m)->engine;
+    model_entry *found;
+    bool waited = (*m)->state == BP_MODEL_LOADING;
+    while ((found = current(*m)) && (found->state == BP_MODEL_LOADING || found->leaving || found->closed) && !engine->stopping)
         pthread_cond_wait(&engine->changed, &engine->lock);
-    bool mine = !engine->stopping && (m->state == BP_MODEL_UNLOADED || (m->state == BP_MODEL_FAILED && explicit && !waited));
     if (engine->stopping)
-        status = error_set(error, BP_ECANCELLED, "the server is shutting down");
-    else if (mine)
-        m->state = BP_MODEL_LOADING;
-    else if (m->state == BP_MODEL_FAILED)
-        status = refuse(&m->failure, error);
+        return error_set(error, BP_ECANCELLED, "the server is shutting down");
+    if (!found)
+        return error_set(error, BP_ENOTFOUND, "there is no model \"%.200s\" any more", (*m)->config.name);
+    *m = found;
+    *load = found->state == BP_MODEL_UNLOADED || (found->state == BP_MODEL_FAILED && explicit && !waited);
+    if (*load)
+        found->state = BP_MODEL_LOADING;
+    else if (found->state == BP_MODEL_FAILED)
+        return refuse(&found->failure, error);
     else
-        m->holds++;
-    pthread_mutex_unlock(&engine->lock);
+        found->holds++;
+    return BP_OK;
+}
+
+bp_status models_hold(model_entry **m, bool explicit, bp_progress_fn progress, void *user, bp_error *error)
+{
+    pthread_mutex_t *lock = &(*m)->engine->lock;
+    bool mine = false;
+    pthread_mutex_lock(lock);
+    bp_status status = hold_or_claim(m, explicit, &mine, error);
+    pthread_mutex_unlock(lock);
     if (!mine)
         return status;
     bp_error why = {0};
-    status = load(m, progress, user, &why);
+    status = load(*m, progress, user, &why);
     if (status == BP_OK)
         return BP_OK;
     return explicit ? error_set(error, status, "%s", why.message) : refuse(&why, error);
@@ -400,16 +423,16 @@ bp_status models_unload(model_entry *m, bp_error *error)
 
 /* --- keeping -------------------------------------------------------------------------------------------------------------- */
 
-/* Lets go whose idle time is over; the next such moment, or a long time. Once something left, it is now: the lock was not held
- * meanwhile, and what changed has not been looked at. */
+/* Lets go whose idle time is over, who was replaced, and who is beyond a budget that was lowered; the next such moment, or a long
+ * time. Once something left, it is now: the lock was not held meanwhile, and what changed has not been looked at. */
 static uint64_t expire(bp_engine *engine)
 {
     uint64_t now = clock_now(), soonest = now + UINT64_C(3600000000000);
-    for (uint32_t i = 0; i < engine->model_count; i++) {
-        model_entry *m = &engine->models[i];
-        if (!m->config.idle_ns || !may_leave(m))
+    model_entry *victim = engine->budget && engine->used > engine->budget ? idlest(engine) : NULL;
+    for (model_entry *m = engine->entries; m; m = m->next) {
+        if (!may_leave(m) || (!m->config.idle_ns && !m->retired && m != victim))
             continue;
-        if (m->idle_at + m->config.idle_ns <= now) {
+        if (m->retired || m == victim || m->idle_at + m->config.idle_ns <= now) {
             leave(m);
             return now;
         }
@@ -419,13 +442,44 @@ static uint64_t expire(bp_engine *engine)
     return soonest;
 }
 
+/* Whether a model of a retired device may still be held, or be in memory. */
+static bool in_use(const engine_device *d, const model_entry *first)
+{
+    for (const model_entry *m = first; m; m = m->next)
+        if (m->device == d && !m->gone &&
+            (m->leaving || m->holds || m->state == BP_MODEL_READY || m->state == BP_MODEL_LOADING))
+            return true;
+    return false;
+}
+
+/* Closes a device that was left out and has no model any more; false where there is none. The lock is free meanwhile. */
+static bool close_device(bp_engine *engine)
+{
+    engine_device *d = engine->devices;
+    while (d && (!d->retired || !d->loop || in_use(d, engine->entries)))
+        d = d->next;
+    if (!d)
+        return false;
+    for (model_entry *m = engine->entries; m; m = m->next)
+        m->gone |= m->device == d;
+    loop *idle = d->loop;
+    d->loop = NULL;
+    pthread_mutex_unlock(&engine->lock);
+    loop_free(idle);
+    if (d->backend.close)
+        d->backend.close(&d->backend);
+    pthread_mutex_lock(&engine->lock);
+    pthread_cond_broadcast(&engine->changed);
+    return true;
+}
+
 static void *keep(void *user)
 {
     bp_engine *engine = user;
     pthread_mutex_lock(&engine->lock);
     while (!engine->stopping) {
         uint64_t soonest = expire(engine);
-        if (soonest > clock_now())
+        if (soonest > clock_now() && !close_device(engine))
             wait_until(engine, soonest);
     }
     pthread_mutex_unlock(&engine->lock);
@@ -434,10 +488,10 @@ static void *keep(void *user)
 
 bp_status models_keep(bp_engine *engine, bp_error *error)
 {
-    bool wanted = false;
-    for (uint32_t i = 0; i < engine->model_count; i++)
-        wanted = wanted || engine->models[i].config.idle_ns;
-    if (!wanted)
+    bool wanted = engine->budget != 0;
+    for (const model_entry *m = engine->entries; m; m = m->next)
+        wanted = wanted || m->config.idle_ns || m->retired;
+    if (!wanted || engine->kept)
         return BP_OK;
     if (pthread_create(&engine->keeper, NULL, keep, engine) != 0)
         return error_set(error, BP_ENOMEM, "no thread to keep the models' idle times");
@@ -455,6 +509,6 @@ void models_stop(bp_engine *engine)
 
 void models_free(bp_engine *engine)
 {
-    for (uint32_t i = 0; i < engine->model_count; i++)
-        loaded_free(engine->models[i].loaded);
+    for (model_entry *m = engine->entries; m; m = m->next)
+        loaded_free(m->loaded);
 }
