@@ -89,7 +89,7 @@ static void copy_text(char *out, size_t capacity, const char *text)
     out[length] = '\0';
 }
 
-/* Of a model that is held. */
+/* Of a model that is watched. */
 static void describe_loaded(const loaded *l, const bp_model_memory *memory, bp_model_info *out)
 {
     const model_shape *shape = model_shape_of(l->file);
@@ -123,13 +123,14 @@ void models_describe(bp_engine *engine, model_entry *m, bp_model_info *out)
     pthread_mutex_lock(&engine->lock);
     out->state = m->state;
     bp_error why = m->failure;
-    bool ready = m->state == BP_MODEL_READY;
-    bp_model_memory memory = ready ? m->loaded->memory : (bp_model_memory){0};
-    m->holds += ready; /* so that it stays */
+    bool ready = models_watch(m);
+    const loaded *l = m->loaded;
+    lane *place = m->lane;
+    bp_model_memory memory = ready ? l->memory : (bp_model_memory){0};
     pthread_mutex_unlock(&engine->lock);
     if (ready) {
-        describe_loaded(m->loaded, &memory, out);
-        if (lane_failed(m->lane, &why))
+        describe_loaded(l, &memory, out);
+        if (lane_failed(place, &why))
             out->state = BP_MODEL_FAILED;
         models_unwatch(m);
     }
@@ -145,13 +146,13 @@ static void entry_stats(model_entry *m, bp_model_stats *out)
     pthread_mutex_lock(&engine->lock);
     while (m->uncounted)
         pthread_cond_wait(&engine->changed, &engine->lock);
-    bool ready = m->state == BP_MODEL_READY;
-    m->holds += ready;
+    bool ready = models_watch(m);
+    lane *place = m->lane;
     *out = m->past;
     uint64_t loads = m->loads;
     pthread_mutex_unlock(&engine->lock);
     if (ready) {
-        lane_stats(m->lane, &now);
+        lane_stats(place, &now);
         models_unwatch(m);
     }
     stats_add(out, &now);

@@ -10,7 +10,7 @@
  * Invariants:
  *   M1  One thread loads a model; others that need it wait for that one.
  *   M2  `loaded` and `lane` are set exactly while the state is READY. A model that is held stays READY: what a request began
- *       with is never taken away from under it.
+ *       with is never taken away from under it. One that is watched may leave; its memory stays until nobody looks.
  *   M3  `used` is the sum of all `bytes`: what a model holds, or while it is loaded what it is expected to hold. It is within
  *       the budget, where there is one, whenever a load begins; a first load that holds more than was expected of it sends
  *       idle ones away. Weights that several models read are told in equal parts, which are asked for again as one comes or goes.
@@ -49,7 +49,7 @@ typedef struct model_entry {
     bool leaving;   /* UNLOADED, and its memory is being given back */
     bool uncounted; /* leaving, and `past` is not yet what it did */
     bool kept_back; /* by a backend that does not come back from a step: it cannot leave */
-    uint32_t holds;
+    uint32_t holds, watches; /* watches: those who only look, for a moment */
     uint64_t bytes, held_before; /* of memory; what it was the last time, 0 for the first */
     uint64_t ready_at, idle_at;  /* idle_at: when the last hold ended */
     bp_error failure;
@@ -91,7 +91,9 @@ bp_status models_hold(model_entry **m, bool explicit, bp_progress_fn progress, v
 void models_hold_again(model_entry *m);
 /* Any thread, also with a loop's lock held. */
 void models_drop(void *model_entry);
-void models_unwatch(model_entry *m); /* the same for a hold that was no use of the model */
+/* With the lock: keeps what a READY model has where it is, until models_unwatch; false where it is not READY. No use of the model. */
+bool models_watch(model_entry *m);
+void models_unwatch(model_entry *m);
 /* BP_EBUSY while it is held. */
 bp_status models_unload(model_entry *m, bp_error *error);
 /* Starts what unloads models whose idle time is over, that were replaced, or that a lowered budget has no room for. */

@@ -12,6 +12,9 @@
 /* How long a request waits for room. */
 #define PATIENCE_NS UINT64_C(120000000000)
 
+/* Who has read the end of an answer may hold the model for a moment more: so long is waited before it is called in use. */
+#define PARTING_NS UINT64_C(250000000)
+
 /* With the lock, until something changes, at most until then. */
 static void wait_until(bp_engine *engine, uint64_t until)
 {
@@ -95,6 +98,8 @@ static void leave(model_entry *m)
     m->closed = false;
     m->loaded = NULL;
     m->lane = NULL;
+    while (m->watches > 0)
+        pthread_cond_wait(&engine->changed, &engine->lock);
     pthread_mutex_unlock(&engine->lock);
     bp_model_stats last = {.size = sizeof last};
     lane_stats(place, &last);
@@ -397,10 +402,17 @@ void models_drop(void *model)
     pthread_mutex_unlock(&m->engine->lock);
 }
 
+bool models_watch(model_entry *m)
+{
+    bool ready = m->state == BP_MODEL_READY;
+    m->watches += ready;
+    return ready;
+}
+
 void models_unwatch(model_entry *m)
 {
     pthread_mutex_lock(&m->engine->lock);
-    if (--m->holds == 0)
+    if (--m->watches == 0)
         pthread_cond_broadcast(&m->engine->changed);
     pthread_mutex_unlock(&m->engine->lock);
 }
@@ -411,6 +423,8 @@ bp_status models_unload(model_entry *m, bp_error *error)
     pthread_mutex_lock(&m->engine->lock);
     while (m->leaving)
         pthread_cond_wait(&m->engine->changed, &m->engine->lock);
+    for (uint64_t until = clock_now() + PARTING_NS; m->holds > 0 && !m->engine->stopping && clock_now() < until;)
+        wait_until(m->engine, until);
     if (m->state == BP_MODEL_LOADING || (m->state == BP_MODEL_READY && m->holds > 0))
         status = error_set(error, BP_EBUSY, "model \"%s\" is in use; try again later", m->config.name);
     else if (m->state == BP_MODEL_READY && !m->kept_back)

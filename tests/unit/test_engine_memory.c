@@ -29,6 +29,14 @@ typedef struct rig {
     const bp_engine_api *api;
 } rig;
 
+typedef struct client {
+    rig *rig;
+    uint32_t seed, requests, model; /* model: MODELS is any */
+    const int32_t *expected;
+    uint32_t failures;
+    atomic_bool *enough;
+} client;
+
 static const char *const names[MODELS] = {"a", "b", "c", "d"};
 
 static void open_rig(rig *g, uint32_t fitting, void (*change)(engine_model *))
@@ -223,15 +231,40 @@ static void idle_ones_leave_by_themselves(void **state)
     close_rig(&g);
 }
 
-/* --- crowds --------------------------------------------------------------------------------------------------------------- */
+static void *look(void *user)
+{
+    client *c = user;
+    while (!atomic_load(c->enough)) {
+        (void)state_of(c->rig, 0);
+        c->seed += stats_of(c->rig, "a").running;
+    }
+    return NULL;
+}
 
-typedef struct client {
-    rig *rig;
-    uint32_t seed, requests, model; /* model: MODELS is any */
-    const int32_t *expected;
-    uint32_t failures;
-    atomic_bool *enough;
-} client;
+/* Neither who looks at a model nor who has just had the end of its answer keeps it from being unloaded. */
+static void looking_is_no_use(void **state)
+{
+    (void)state;
+    rig g;
+    pthread_t threads[2];
+    atomic_bool enough = false;
+    bp_error error = {0};
+    open_rig(&g, 0, NULL);
+    client lookers[2] = {{.rig = &g, .enough = &enough}, {.rig = &g, .enough = &enough}};
+    for (int i = 0; i < 2; i++)
+        assert_int_equal(pthread_create(&threads[i], NULL, look, &lookers[i]), 0);
+    for (int i = 0; i < 100; i++) {
+        assert_true(ask(&g, "a", 1) >= 0);
+        if (g.api->unload(g.engine, "a", &error) != BP_OK)
+            fail_msg("at %d: %s", i, error.message);
+    }
+    atomic_store(&enough, true);
+    for (int i = 0; i < 2; i++)
+        pthread_join(threads[i], NULL);
+    close_rig(&g);
+}
+
+/* --- crowds --------------------------------------------------------------------------------------------------------------- */
 
 static uint32_t random_of(uint32_t *seed)
 {
@@ -356,6 +389,7 @@ int main(void)
         cmocka_unit_test(one_that_never_fits_says_so),
         cmocka_unit_test(what_is_held_is_not_taken_away),
         cmocka_unit_test(idle_ones_leave_by_themselves),
+        cmocka_unit_test(looking_is_no_use),
         cmocka_unit_test(nothing_fails_in_a_crowd),
         cmocka_unit_test(nobody_starves),
         cmocka_unit_test(siblings_do_not_wait),
