@@ -3,7 +3,7 @@
  * An engine owns one loop thread a device and loads each model on its first use, or when asked to. Where there is a budget,
  * models that are not in use make room for those that are asked for. Models that cannot be
  * used (their load failed, their file changed, their device is lost) answer every request with BP_EDEVICE and the reason;
- * an explicit load() tries again where loading was what failed.
+ * where loading was what failed an explicit load() tries again, and so does a request a while later.
  *
  * Lifetimes: backends, the devices behind them and the strings of `models` outlive the engine, unless `close` says more of a
  * device; those of engine_replace too. Every stream is released before engine_free. */

@@ -3,7 +3,7 @@
  *                 hold()                    both halves done
  *      UNLOADED ─────────▶ LOADING ─────────────────────────▶ READY ─ ─ ▶ FAILED, said by its lane
  *          ▲                │   ▲                               │
- *          │         failed ▼   │ load()                        │ not held, and: another one needs the room,
+ *          │         failed ▼   │ load(), or a hold() later     │ not held, and: another one needs the room,
  *          │               FAILED                               │ its time without requests is over, or unload()
  *          └────────────────────────────────────────────────────┘
  *
@@ -53,6 +53,8 @@ typedef struct model_entry {
     uint64_t bytes, held_before; /* of memory; what it was the last time, 0 for the first */
     uint64_t ready_at, idle_at;  /* idle_at: when the last hold ended */
     bp_error failure;
+    uint32_t failures;           /* of loading, one after the other */
+    uint64_t retry_at;           /* FAILED: requests before that are refused as the last one was */
     loaded *loaded;
     lane *lane;
     bp_model_stats past; /* of the times before it left */
@@ -84,7 +86,8 @@ void stats_add(bp_model_stats *past, const bp_model_stats *now); /* past becomes
 
 /* residency.c: */
 /* Makes the model READY and keeps it so until models_drop; of one that was replaced, the newer one, which *m then is.
- * Loads it if nobody has, and waits for room. With `explicit` a model whose load failed before is loaded again, and the error is what went wrong; without, for a request, it is BP_EDEVICE and
+ * Loads it if nobody has, and waits for room. A model whose load failed is loaded again with `explicit` at once, and the error
+ * is what went wrong; without, for a request, once a while is over that grows with each failure, and the error is BP_EDEVICE and
  * the reason. BP_EBUSY: there was no room for too long. */
 bp_status models_hold(model_entry **m, bool explicit, bp_progress_fn progress, void *user, bp_error *error);
 /* One more hold on a model that is held; never waits. */

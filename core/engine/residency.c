@@ -12,6 +12,12 @@
 /* How long a request waits for room. */
 #define PATIENCE_NS UINT64_C(120000000000)
 
+/* How long requests are refused after a load that failed, at first; the time doubles with each failure, up to the second one. What
+ * failed for want of memory or because the file was just being replaced may be well then; what is wrong for good costs a
+ * look at the file as often. */
+#define RETRY_NS UINT64_C(1000000000)
+#define RETRY_MOST_NS UINT64_C(60000000000)
+
 /* Who has read the end of an answer may hold the model for a moment more: so long is waited before it is called in use. */
 #define PARTING_NS UINT64_C(250000000)
 
@@ -291,6 +297,14 @@ static bp_status load_halves(model_entry *m, bp_progress_fn progress, void *user
     return BP_OK;
 }
 
+/* With the lock: requests may have it loaded again after a while. */
+static void put_off(model_entry *m)
+{
+    uint64_t wait = m->failures < 6 ? RETRY_NS << m->failures : RETRY_MOST_NS;
+    m->failures++;
+    m->retry_at = clock_now() + (wait < RETRY_MOST_NS ? wait : RETRY_MOST_NS);
+}
+
 /* From LOADING to READY, with a hold of the caller's, or FAILED. */
 static bp_status load(model_entry *m, bp_progress_fn progress, void *user, bp_error *why)
 {
@@ -309,6 +323,10 @@ static bp_status load(model_entry *m, bp_progress_fn progress, void *user, bp_er
         m->held_before = bytes;
     m->state = status == BP_OK ? BP_MODEL_READY : later ? BP_MODEL_UNLOADED : BP_MODEL_FAILED;
     m->failure = *why;
+    if (m->state == BP_MODEL_FAILED)
+        put_off(m);
+    else if (m->state == BP_MODEL_READY)
+        m->failures = 0;
     m->loaded = l;
     m->lane = place;
     m->ready_at = clock_now();
@@ -359,7 +377,8 @@ static bp_status hold_or_claim(model_entry **m, bool explicit, bool *load, bp_er
     if (!found)
         return error_set(error, BP_ENOTFOUND, "there is no model \"%.200s\" any more", (*m)->config.name);
     *m = found;
-    *load = found->state == BP_MODEL_UNLOADED || (found->state == BP_MODEL_FAILED && explicit && !waited);
+    bool again = found->state == BP_MODEL_FAILED && !waited && (explicit || clock_now() >= found->retry_at);
+    *load = found->state == BP_MODEL_UNLOADED || again;
     if (*load)
         found->state = BP_MODEL_LOADING;
     else if (found->state == BP_MODEL_FAILED)

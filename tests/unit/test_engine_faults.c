@@ -688,7 +688,7 @@ static void a_load_that_failed_is_tried_again_when_asked(void **state)
     atomic_store(&fake_files[0].fails, 1);
     bp_request r = request_of_tokens(&g, "a", '1', 4, 10);
     expect_refusal(&g, &r, BP_EDEVICE, "model \"a\": a cannot be read");
-    expect_refusal(&g, &r, BP_EDEVICE, "model \"a\": a cannot be read"); /* not tried again: it would work */
+    expect_refusal(&g, &r, BP_EDEVICE, "model \"a\": a cannot be read"); /* not tried again so soon: it would work */
     expect_state(&g, "a", BP_MODEL_FAILED, "a cannot be read");
     g.devices[0].refuses = true;
     assert_int_equal(g.api->load(g.engine, "a", NULL, NULL, &error), BP_ENOMEM);
@@ -698,6 +698,31 @@ static void a_load_that_failed_is_tried_again_when_asked(void **state)
     assert_true(fraction == 1.0);
     expect_state(&g, "a", BP_MODEL_READY, "");
     ask_well(&g, "a");
+    close_rig(&g);
+}
+
+/* What failed for a moment is no reason to be refused for ever; each failure in a row doubles the time until the next try. */
+static void a_load_that_failed_is_tried_again_after_a_while(void **state)
+{
+    (void)state;
+    rig g;
+    open_rig(&g, (engine_model){0});
+    atomic_store(&fake_files[0].fails, 2);
+    bp_request r = request_of_tokens(&g, "a", '1', 4, 10);
+    expect_refusal(&g, &r, BP_EDEVICE, "model \"a\": a cannot be read");
+    sleep_ms(600);
+    expect_refusal(&g, &r, BP_EDEVICE, "model \"a\": a cannot be read");
+    assert_int_equal(atomic_load(&fake_files[0].fails), 1);
+    sleep_ms(600);
+    expect_refusal(&g, &r, BP_EDEVICE, "model \"a\": a cannot be read");
+    assert_int_equal(atomic_load(&fake_files[0].fails), 0);
+    sleep_ms(900);
+    sleep_ms(700);
+    expect_refusal(&g, &r, BP_EDEVICE, "model \"a\": a cannot be read");
+    assert_int_equal(atomic_load(&fake_files[0].fails), 0);
+    sleep_ms(700);
+    ask_well(&g, "a");
+    expect_state(&g, "a", BP_MODEL_READY, "");
     close_rig(&g);
 }
 
@@ -892,6 +917,7 @@ int main(void)
         cmocka_unit_test(turns_are_of_time),
         cmocka_unit_test(first_requests_load_once),
         cmocka_unit_test(a_load_that_failed_is_tried_again_when_asked),
+        cmocka_unit_test(a_load_that_failed_is_tried_again_after_a_while),
         cmocka_unit_test(a_reader_that_stops_loses_its_own_answer),
         cmocka_unit_test(draining_waits_and_then_ends),
         cmocka_unit_test(freeing_needs_no_draining),
