@@ -548,6 +548,18 @@ const yaml_node *yaml_get(const yaml_node *map, const char *key)
     return NULL;
 }
 
+bool yaml_same(const yaml_node *a, const yaml_node *b)
+{
+    if (!a || !b || a == b)
+        return a == b;
+    if (a->kind != b->kind || a->count != b->count || (a->kind == YAML_TEXT && strcmp(a->text, b->text) != 0))
+        return false;
+    for (size_t i = 0; i < a->count; i++)
+        if (!yaml_same(a->values[i], a->kind == YAML_MAP ? yaml_get(b, a->keys[i]->text) : b->values[i]))
+            return false;
+    return true;
+}
+
 const char *yaml_kind_name(const yaml_node *node)
 {
     switch (node->kind) {

@@ -53,6 +53,9 @@ const yaml_node *yaml_root(const yaml_tree *tree);
 const yaml_node *yaml_get(const yaml_node *map, const char *key); /* NULL where there is none, or no map */
 const char *yaml_kind_name(const yaml_node *node);                /* "a list" */
 
+/* Whether two nodes say the same: texts after substitution, lists in order, maps in any. NULL is the same as NULL alone. */
+bool yaml_same(const yaml_node *a, const yaml_node *b);
+
 /* "file:line:column: sentence", BP_EINVAL. */
 bp_status yaml_fail(const yaml_node *node, bp_error *error, const char *format, ...) BP_PRINTF(3, 4);
 

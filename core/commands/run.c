@@ -8,16 +8,26 @@
 enum { OPTION_DRAIN };
 enum { DRAIN_SECONDS = 30 };
 
+static yaml_lookup_fn environment; /* of the command, for the configuration when it is read again */
+
 static const cli_option options[] = {
     {.name = "drain", .value = "SECONDS", .help = "what running requests have to finish after a signal (default 30)"},
     {0}};
+
+static bool is_ready(const session *s, const char *name)
+{
+    uint32_t index;
+    bp_model_info info = {.size = sizeof info};
+    return engine_api()->find_model(s->engine, name, &index, NULL) == BP_OK &&
+           engine_api()->model_info(s->engine, index, &info, NULL) == BP_OK && info.state == BP_MODEL_READY;
+}
 
 /* A model that does not load is refused with its reason, and asked-for again it says it again; the rest serves. */
 static void load_eager(const session *s)
 {
     for (size_t i = 0; i < s->config->model_count; i++) {
         const config_model *m = &s->config->models[i];
-        if (m->load != CONFIG_LOAD_EAGER)
+        if (m->load != CONFIG_LOAD_EAGER || is_ready(s, m->name))
             continue;
         bp_error why = {0};
         uint64_t begin = clock_now();
@@ -28,11 +38,27 @@ static void load_eager(const session *s)
     }
 }
 
+/* SIGHUP: what cannot be read or opened leaves everything as it was. */
+static void read_again(session *s)
+{
+    engine_changes n;
+    bp_error why = {0};
+    log_line(BP_LOG_INFO, "reading %s again", s->config->path);
+    if (session_reload(s, environment, &n, &why) != BP_OK) {
+        log_line(BP_LOG_ERROR, "%s; the configuration before it goes on", why.message);
+        return;
+    }
+    log_line(BP_LOG_INFO, "models of %s: %u new, %u changed, %u gone, %u as before", s->config->path, n.added, n.changed, n.removed,
+             n.kept);
+    load_eager(s);
+}
+
 static int run(const cli_values *values)
 {
     unsigned long drain;
     if (!cli_number("drain", values->option[OPTION_DRAIN], DRAIN_SECONDS, 86400, &drain))
         return CLI_USAGE;
+    environment = values->environment;
     session s;
     bp_error error = {0};
     bp_status status = session_init(&s, &error);
@@ -48,7 +74,7 @@ static int run(const cli_values *values)
         status = session_start(&s, &error);
     int code = CLI_FAILED;
     if (status == BP_OK) {
-        code = serve(&s, &(serve_options){.prepare = load_eager, .drain_ns = (uint64_t)drain * 1000000000u,
+        code = serve(&s, &(serve_options){.prepare = load_eager, .reload = read_again, .drain_ns = (uint64_t)drain * 1000000000u,
                                           .stop_is_success = true});
     } else {
         cli_fail(&error);
@@ -65,6 +91,7 @@ const cli_command command_run = {
     .max_arguments = 1,
     .options = options,
     .details =
-        "SIGINT and SIGTERM refuse new requests, let running ones finish, and exit with 0; a second signal exits at once.",
+        "SIGINT and SIGTERM refuse new requests, let running ones finish, and exit with 0; a second signal exits at once.\n"
+        "SIGHUP reads CONFIG again: models and backends are added, changed and removed, and no request is lost.",
     .run = run,
 };

@@ -24,13 +24,15 @@ typedef struct server {
     size_t count;
     const serve_options *options;
     int wake[2]; /* a pipe: 's' from the signal handler, 'q' once every frontend has returned */
-    pthread_t watcher;
+    int again[2]; /* another, where there is a reload: 'h' from the signal handler, 'q' at the end */
+    pthread_t watcher, reloader;
+    bool reloads;
 } server;
 
 /* --- signals ---------------------------------------------------------------------------------------------------------- */
 
 /* A handler is given nothing but its number. */
-static volatile sig_atomic_t signals_seen, wake_descriptor = -1;
+static volatile sig_atomic_t signals_seen, wake_descriptor = -1, hangup_seen, again_descriptor = -1;
 
 static void tell(int descriptor, char word)
 {
@@ -44,6 +46,18 @@ static void on_signal(int number)
     if (signals_seen++)
         _exit(128 + number);
     tell(wake_descriptor, 's');
+    errno = saved;
+}
+
+/* Any number of them, until the reloader looks, are one. */
+static void on_hangup(int number)
+{
+    (void)number;
+    int saved = errno;
+    if (!hangup_seen) {
+        hangup_seen = 1;
+        tell(again_descriptor, 'h');
+    }
     errno = saved;
 }
 
@@ -76,6 +90,57 @@ static void *watch(void *user)
     if (poll(&waiting, 1, STOP_MILLISECONDS) == 0)
         leave_anyway(v);
     return NULL;
+}
+
+static void *reload(void *user)
+{
+    server *v = user;
+    while (await_word(v->again[0]) == 'h') {
+        hangup_seen = 0;
+        if (!signals_seen)
+            v->options->reload(v->session);
+    }
+    return NULL;
+}
+
+static void hear(int number, void (*handler)(int))
+{
+    struct sigaction action = {.sa_handler = handler, .sa_flags = SA_RESTART};
+    sigemptyset(&action.sa_mask);
+    sigaction(number, &action, NULL);
+}
+
+/* Signals are heard from here on, and answered once start_reloading has been called. */
+static bool start_hearing_hangups(server *v)
+{
+    if (!v->options->reload)
+        return true;
+    if (pipe(v->again) != 0)
+        return false;
+    again_descriptor = v->again[1];
+    hear(SIGHUP, on_hangup);
+    return true;
+}
+
+static void start_reloading(server *v)
+{
+    if (!v->options->reload)
+        return;
+    v->reloads = pthread_create(&v->reloader, NULL, reload, v) == 0;
+    if (!v->reloads)
+        log_line(BP_LOG_ERROR, "there is no thread to read the configuration again: SIGHUP does nothing");
+}
+
+static void stop_reloading(server *v)
+{
+    if (!v->options->reload)
+        return;
+    signal(SIGHUP, SIG_IGN);
+    tell(v->again[1], 'q');
+    if (v->reloads)
+        pthread_join(v->reloader, NULL);
+    close(v->again[0]);
+    close(v->again[1]);
 }
 
 static bool start_watching(server *v)
@@ -161,7 +226,7 @@ int serve(session *s, const serve_options *options)
 {
     server v = {.session = s, .options = options};
     v.frontends = arena_array(s->memory, s->config->frontend_count + 1, sizeof *v.frontends);
-    if (!v.frontends || !start_watching(&v)) {
+    if (!v.frontends || !start_hearing_hangups(&v) || !start_watching(&v)) {
         log_line(BP_LOG_ERROR, "no memory or descriptors to serve with");
         return CLI_FAILED;
     }
@@ -169,8 +234,10 @@ int serve(session *s, const serve_options *options)
         options->prepare(s);
     if (!signals_seen)
         open_frontends(&v);
+    start_reloading(&v);
     size_t failed = v.count ? run_frontends(&v) : 1;
     stop_watching(&v);
+    stop_reloading(&v);
     for (size_t i = 0; i < v.count; i++)
         v.frontends[i].entry->loaded->frontend.close(v.frontends[i].frontend);
     int code = failed && !(signals_seen && options->stop_is_success) ? CLI_FAILED : CLI_DONE;

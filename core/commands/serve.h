@@ -12,6 +12,7 @@
 
 typedef struct serve_options {
     void (*prepare)(const session *s); /* or NULL: before frontends open, while signals are already heard */
+    void (*reload)(session *s); /* or NULL: at SIGHUP, in a thread of its own, one call at a time, until a signal to stop */
     uint64_t drain_ns;
     bool stop_is_success; /* after a signal the exit code is CLI_DONE, whatever frontends say of what it cut short */
 } serve_options;

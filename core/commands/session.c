@@ -228,46 +228,64 @@ bp_status session_bind(session *s, bp_error *error)
 
 /* --- devices and models ----------------------------------------------------------------------------------------------- */
 
+static void close_device(const engine_backend *backend)
+{
+    session_device *d = backend->owner;
+    if (d->open)
+        backend->ops->close(backend->device);
+    d->open = false;
+}
+
+bp_status session_open_device(session *s, const config *c, const config_plugin *entry, engine_backend *out, bp_error *error)
+{
+    session_device *d = arena_alloc(s->memory, sizeof *d);
+    if (!d)
+        return fail_memory(error);
+    *d = (session_device){.next = s->devices, .entry = entry, .step_ns = (uint64_t)c->step_seconds * 1000000000u};
+    engine_backend *b = &d->backend;
+    *b = (engine_backend){.name = entry->name, .ops = &entry->loaded->backend, .step_ns = d->step_ns, .close = close_device, .owner = d};
+    bp_status status = b->ops->open(log_host(), entry->options, &b->device, error);
+    if (status != BP_OK)
+        return status;
+    d->open = true;
+    s->devices = d;
+    b->info.size = sizeof b->info;
+    if (b->ops->info(b->device, &b->info, NULL) != BP_OK)
+        b->info = (bp_device_info){.size = sizeof b->info};
+    log_line(BP_LOG_INFO, "backend %s: %s", b->name, b->info.name);
+    *out = *b;
+    return BP_OK;
+}
+
 /* A device that does not open is replaced by one whose models fail with the reason. */
-static bp_status open_device(session *s, size_t i, bp_error *error)
+static bp_status open_or_refuse(session *s, size_t i, bool *opened, bp_error *error)
 {
     const config_plugin *entry = &s->config->backends[i];
     engine_backend *b = &s->backends[i];
-    b->name = entry->name;
-    b->step_ns = (uint64_t)s->config->step_seconds * 1000000000u;
-    if (entry->loaded) {
-        bp_status status = entry->loaded->backend.open(log_host(), entry->options, &b->device, &s->refusals[i]);
-        if (status == BP_OK) {
-            b->ops = &entry->loaded->backend;
-            s->open[i] = true;
-            b->info.size = sizeof b->info;
-            if (b->ops->info(b->device, &b->info, NULL) != BP_OK)
-                b->info = (bp_device_info){.size = sizeof b->info};
-            log_line(BP_LOG_INFO, "backend %s: %s", b->name, b->info.name);
-            return BP_OK;
-        }
-        log_line(BP_LOG_ERROR, "backend %s is left out: %s", b->name, s->refusals[i].message);
-    }
-    b->ops = refused_ops();
-    b->device = refused_device(s->memory, &s->refusals[i]);
+    *opened = entry->loaded && session_open_device(s, s->config, entry, b, &s->refusals[i]) == BP_OK;
+    if (*opened)
+        return BP_OK;
+    if (entry->loaded)
+        log_line(BP_LOG_ERROR, "backend %s is left out: %s", entry->name, s->refusals[i].message);
+    *b = (engine_backend){.name = entry->name, .ops = refused_ops(), .device = refused_device(s->memory, &s->refusals[i])};
     return b->device ? BP_OK : fail_memory(error);
 }
 
 static bp_status open_devices(session *s, bp_error *error)
 {
-    size_t count = s->config->backend_count, opened = 0;
+    size_t count = s->config->backend_count, usable = 0;
     s->backends = arena_array(s->memory, count, sizeof *s->backends);
-    s->open = arena_array(s->memory, count, sizeof *s->open);
-    if (!s->backends || !s->open)
+    if (!s->backends)
         return fail_memory(error);
     for (size_t i = 0; i < count; i++) {
-        bp_status status = open_device(s, i, error);
+        bool opened;
+        bp_status status = open_or_refuse(s, i, &opened, error);
         if (status != BP_OK)
             return status;
-        opened += s->open[i];
+        usable += opened;
     }
     /* A single refusal is the whole story; the log has told longer ones. */
-    if (opened == 0)
+    if (usable == 0)
         return error_set(error, s->refusals[0].code, "no backend can be used: %s", s->refusals[0].message);
     return BP_OK;
 }
@@ -300,6 +318,7 @@ static engine_model model_of(const config *c, const config_model *m, model_shelf
                           .aliases = m->aliases,
                           .alias_count = (uint32_t)m->alias_count,
                           .file = m->file,
+                          .file_stamp = model_shelf_stamp(m->file),
                           .backend = (uint32_t)(m->backend_entry - c->backends),
                           .context = (uint32_t)number_or_zero(m->context),
                           .numerics = (uint32_t)m->numerics,
@@ -326,18 +345,26 @@ static engine_model model_of(const config *c, const config_model *m, model_shelf
                           .sampling = sampling_of(m)};
 }
 
+bp_status session_models(session *s, const config *c, engine_model **out, bp_error *error)
+{
+    engine_model *models = arena_array(s->memory, c->model_count, sizeof *models);
+    if (!models)
+        return fail_memory(error);
+    for (size_t i = 0; i < c->model_count; i++)
+        models[i] = model_of(c, &c->models[i], s->shelf);
+    *out = models;
+    return BP_OK;
+}
+
 bp_status session_start(session *s, bp_error *error)
 {
     const config *c = s->config;
     bp_status status = open_devices(s, error);
+    s->shelf = model_shelf_new();
+    if (status == BP_OK)
+        status = session_models(s, c, &s->models, error);
     if (status != BP_OK)
         return status;
-    s->models = arena_array(s->memory, c->model_count, sizeof *s->models);
-    if (!s->models)
-        return fail_memory(error);
-    s->shelf = model_shelf_new();
-    for (size_t i = 0; i < c->model_count; i++)
-        s->models[i] = model_of(c, &c->models[i], s->shelf);
     return engine_new(s->backends, (uint32_t)c->backend_count, s->models, (uint32_t)c->model_count, c->memory_budget,
                       &s->engine, error);
 }
@@ -346,10 +373,11 @@ void session_end(session *s)
 {
     engine_free(s->engine);
     model_shelf_free(s->shelf);
-    for (size_t i = 0; s->open && i < s->config->backend_count; i++)
-        if (s->open[i])
-            s->backends[i].ops->close(s->backends[i].device);
+    for (session_device *d = s->devices; d; d = d->next)
+        close_device(&d->backend);
     config_free(s->config);
+    for (session_past *p = s->past; p; p = p->next)
+        config_free(p->config);
     plugins_free(s->plugins);
     arena_free(s->memory);
     *s = (session){0};

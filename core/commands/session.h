@@ -1,12 +1,15 @@
 /* session: from a configuration, a file's or the command line's, to an engine on open devices.
  *
  *     session_init ─▶ session_load or session_select ─▶ session_bind ─▶ session_start ─▶ … ─▶ session_end
+ *                                                                                        └─▶ session_reload, any number
  *
  * Invariants:
  *   - A backend whose plugin is refused or whose device does not open costs its own models and nothing else: they answer
  *     with the reason. Mistakes in the configuration itself stop the session.
  *   - session_end undoes as much as was done, from any of these states.
- * Threads: one, until the engine has its own. */
+ *   - A configuration that is read again is served whole or not at all; those before it live on with their models' names.
+ * Threads: one, until the engine has its own; session_reload's may be another than the rest's, which then leaves config,
+ * backends and models alone. */
 #ifndef BACKPLANE_COMMANDS_SESSION_H
 #define BACKPLANE_COMMANDS_SESSION_H
 
@@ -31,6 +34,21 @@ typedef struct session_selection {
     session_settings model_settings, backend_settings, frontend_settings;
 } session_selection;
 
+/* A device that was opened, until it is closed by the engine or by session_end. */
+typedef struct session_device {
+    struct session_device *next;
+    const config_plugin *entry; /* as it was opened */
+    uint64_t step_ns;
+    engine_backend backend;
+    bool open;
+} session_device;
+
+/* What was before a configuration was read again. */
+typedef struct session_past {
+    struct session_past *next;
+    config *config;
+} session_past;
+
 typedef struct session {
     arena *memory;
     config *config;
@@ -39,7 +57,8 @@ typedef struct session {
     config_plugin chosen;       /* the frontend of session_select */
     bp_error *refusals;         /* [config->backend_count]: why a backend is unusable; message "" where it is not */
     engine_backend *backends;   /* [config->backend_count], in its order */
-    bool *open;                 /* [config->backend_count]: the device is the plugin's own */
+    session_device *devices;
+    session_past *past;
     engine_model *models;       /* [config->model_count], in its order */
     struct model_shelf *shelf;  /* the files that they have open; NULL: each has its own */
     bp_engine *engine;
@@ -66,7 +85,15 @@ bp_status session_select(session *s, const session_selection *selection, yaml_lo
 bp_status session_bind(session *s, bp_error *error);
 /* Opens devices and makes the engine. Fails where no device at all opens. */
 bp_status session_start(session *s, bp_error *error);
+/* reload.c: reads the file of session_load again and serves what it says now. Strict where session_start is not: a plugin that is
+ * refused, a device that does not open or a model whose header cannot be read is an error, and so is all that config_load
+ * finds; then nothing has changed. Frontends stay as they are, with a warning where their section is another now. */
+bp_status session_reload(session *s, yaml_lookup_fn lookup, engine_changes *changes, bp_error *error);
 void session_end(session *s);
+
+/* For session_reload: the device of a configuration's entry, and its models as the engine takes them. */
+bp_status session_open_device(session *s, const config *c, const config_plugin *entry, engine_backend *out, bp_error *error);
+bp_status session_models(session *s, const config *c, engine_model **out, bp_error *error);
 
 /* `path` as seen from the working directory; the session's memory. NULL when that fails, with the error set. */
 const char *session_absolute(session *s, const char *path, bp_error *error);

@@ -49,9 +49,6 @@ bool engine_drain(bp_engine *engine, uint64_t timeout_ns)
     uint64_t now = clock_now(), until = now + timeout_ns < now ? UINT64_MAX : now + timeout_ns;
     bool idle = true;
     models_stop(engine);
-    if (engine->kept) /* so that no device is closed meanwhile */
-        pthread_join(engine->keeper, NULL);
-    engine->kept = false;
     for (engine_device *d = engine->devices; d; d = d->next)
         idle = (!d->loop || loop_drain(d->loop, until)) && idle;
     return idle;
@@ -70,8 +67,6 @@ void engine_free(bp_engine *engine)
     if (!engine)
         return;
     models_stop(engine);
-    if (engine->kept)
-        pthread_join(engine->keeper, NULL);
     for (engine_device *d = engine->devices; d; d = d->next)
         loop_free(d->loop);
     models_free(engine);

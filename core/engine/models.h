@@ -101,7 +101,7 @@ void models_unwatch(model_entry *m);
 bp_status models_unload(model_entry *m, bp_error *error);
 /* Starts what unloads models whose idle time is over, that were replaced, or that a lowered budget has no room for. */
 bp_status models_keep(bp_engine *engine, bp_error *error);
-/* Nobody waits for room any more. */
+/* Nobody waits for room any more, and what models_keep began is over. */
 void models_stop(bp_engine *engine);
 /* With the loops stopped. */
 void models_free(bp_engine *engine);

@@ -521,23 +521,30 @@ static void *keep(void *user)
 
 bp_status models_keep(bp_engine *engine, bp_error *error)
 {
+    bp_status status = BP_OK;
+    pthread_mutex_lock(&engine->lock);
     bool wanted = engine->budget != 0;
     for (const model_entry *m = engine->entries; m; m = m->next)
         wanted = wanted || m->config.idle_ns || m->retired;
-    if (!wanted || engine->kept)
-        return BP_OK;
-    if (pthread_create(&engine->keeper, NULL, keep, engine) != 0)
-        return error_set(error, BP_ENOMEM, "no thread to keep the models' idle times");
-    engine->kept = true;
-    return BP_OK;
+    if (wanted && !engine->kept && !engine->stopping) {
+        engine->kept = pthread_create(&engine->keeper, NULL, keep, engine) == 0;
+        if (!engine->kept)
+            status = error_set(error, BP_ENOMEM, "no thread to keep the models' idle times");
+    }
+    pthread_mutex_unlock(&engine->lock);
+    return status;
 }
 
 void models_stop(bp_engine *engine)
 {
     pthread_mutex_lock(&engine->lock);
+    bool kept = engine->kept;
     engine->stopping = true;
+    engine->kept = false;
     pthread_cond_broadcast(&engine->changed);
     pthread_mutex_unlock(&engine->lock);
+    if (kept)
+        pthread_join(engine->keeper, NULL);
 }
 
 void models_free(bp_engine *engine)

@@ -56,6 +56,18 @@ static stamp stamp_of(const char *path)
     return s;
 }
 
+/* FNV-1a of its numbers. */
+uint64_t model_shelf_stamp(const char *path)
+{
+    stamp s = stamp_of(path);
+    uint64_t hash = UINT64_C(14695981039346656037);
+    for (int i = 0; i < PARTS; i++)
+        for (int j = 0; j < 5; j++)
+            for (int shift = 0; shift < 64; shift += 8)
+                hash = (hash ^ (s.numbers[i][j] >> shift & 255)) * UINT64_C(1099511628211);
+    return hash;
+}
+
 model_shelf *model_shelf_new(void)
 {
     model_shelf *s = calloc(1, sizeof *s);

@@ -17,4 +17,7 @@ void model_shelf_free(model_shelf *s);
 bp_status model_shelf_open(model_shelf *s, const char *path, unsigned mapping_flags, gguf **out, bp_error *error);
 void model_shelf_close(model_shelf *s, gguf *file); /* a NULL file is fine */
 
+/* A number that is another once what is at the path has changed, as a shelf sees it. */
+uint64_t model_shelf_stamp(const char *path);
+
 #endif

@@ -58,13 +58,13 @@ class Server:
                 connection.shutdown(socket.SHUT_WR)
             return read_all(connection)
 
-    def post(self, path, body, headers=()):
+    def post(self, path, body, headers=(), timeout=20):
         """Status and parsed JSON of one request on a connection of its own; a body that is not bytes is dumped."""
         if not isinstance(body, bytes):
             body = json.dumps(body).encode()
         lines = [f"POST {path} HTTP/1.1", "Host: localhost", "Connection: close", "Content-Type: application/json",
                  f"Content-Length: {len(body)}", *headers]
-        return answer(self.raw("\r\n".join(lines).encode() + b"\r\n\r\n" + body))
+        return answer(self.raw("\r\n".join(lines).encode() + b"\r\n\r\n" + body, timeout))
 
     def get(self, path, headers=()):
         lines = [f"GET {path} HTTP/1.1", "Host: localhost", "Connection: close", *headers]
