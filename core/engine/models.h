@@ -14,8 +14,8 @@
  *   M3  `used` is the sum of all `bytes`: what a model holds, or while it is loaded what it is expected to hold. It is within
  *       the budget, where there is one, whenever a load begins; a first load that holds more than was expected of it sends
  *       idle ones away. Weights that several models read are told in equal parts, which are asked for again as one comes or goes.
- *   M4  Who waits for room gets it: models that were READY for a while and are held all the time are closed one after the
- *       other, until there would be enough. A closed one takes nobody new, so its holders become fewer and it goes.
+ *   M4  Who waits for room gets it, the first one first: models that were READY for a while and are held all the time are closed
+ *       one after the other, until there would be enough. A closed one takes nobody new, so its holders become fewer and it goes.
  *   M5  The registry's lock is held for state changes only, never while a file is read or a backend called. It is taken
  *       under a loop's lock, and no loop's lock under it.
  *   M6  Entries and devices are only ever added, at the head of their lists, and freed with the engine: whoever found one may
@@ -48,6 +48,7 @@ typedef struct model_entry {
     bool closed;    /* READY, and takes nobody new */
     bool leaving;   /* UNLOADED, and its memory is being given back */
     bool uncounted; /* leaving, and `past` is not yet what it did */
+    bool chosen;    /* scratch of room.c */
     bool kept_back; /* by a backend that does not come back from a step: it cannot leave */
     uint32_t holds, watches; /* watches: those who only look, for a moment */
     uint64_t bytes, held_before; /* of memory; what it was the last time, 0 for the first */
@@ -68,7 +69,7 @@ struct bp_engine {
     model_entry **models;  /* [model_count]: those that there are for requests. Guarded by the lock, as are the following */
     uint32_t model_count;
     uint64_t budget, used; /* bytes; a budget of 0 is none */
-    uint32_t waiting;      /* threads that wait for room */
+    struct room_claim *claims; /* loads that wait for room, in the order they came */
     pthread_mutex_t lock;
     pthread_cond_t changed; /* anything of a model's state, its last hold, or `stopping` */
     pthread_t keeper;

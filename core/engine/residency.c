@@ -2,15 +2,10 @@
 #include "base/checked.h"
 #include "base/error.h"
 #include "base/log.h"
-#include "engine/models.h"
+#include "engine/residency_parts.h"
 
 #include <string.h>
 #include <time.h>
-
-/* A model that is in demand stays this long before it has to make room for one that waits: what a load costs is worth it. */
-#define STAY_NS UINT64_C(1000000000)
-/* How long a request waits for room. */
-#define PATIENCE_NS UINT64_C(120000000000)
 
 /* How long requests are refused after a load that failed, at first; the time doubles with each failure, up to the second one. What
  * failed for want of memory or because the file was just being replaced may be well then; what is wrong for good costs a
@@ -21,8 +16,7 @@
 /* Who has read the end of an answer may hold the model for a moment more: so long is waited before it is called in use. */
 #define PARTING_NS UINT64_C(250000000)
 
-/* With the lock, until something changes, at most until then. */
-static void wait_until(bp_engine *engine, uint64_t until)
+void residency_wait(bp_engine *engine, uint64_t until)
 {
     struct timespec t = {.tv_sec = (time_t)(until / 1000000000u), .tv_nsec = (long)(until % 1000000000u)};
     pthread_cond_timedwait(&engine->changed, &engine->lock, &t);
@@ -43,8 +37,7 @@ static uint64_t sum_of(const bp_model_memory *memory)
 
 /* --- weights that several hold ---------------------------------------------------------------------------------------------- */
 
-/* With the lock: whether a model of the same file is there, on the same device, whose weights this one reads as well. */
-static bool has_twin(const model_entry *m)
+bool residency_has_twin(const model_entry *m)
 {
     for (const model_entry *other = m->config.shelf ? m->engine->entries : NULL; other; other = other->next) {
         if (other != m && other->loop == m->loop && other->state == BP_MODEL_READY && strcmp(other->config.file, m->config.file) == 0)
@@ -93,7 +86,7 @@ static void keep_back(model_entry *m, loaded *l, lane *place, const bp_model_sta
 }
 
 /* Entered and left with the lock held, which is free while the memory is given back. The model is READY and not held. */
-static void leave(model_entry *m)
+void residency_leave(model_entry *m)
 {
     bp_engine *engine = m->engine;
     loaded *l = m->loaded;
@@ -134,113 +127,9 @@ static void leave(model_entry *m)
     pthread_cond_broadcast(&engine->changed);
 }
 
-static bool may_leave(const model_entry *m)
+bool residency_may_leave(const model_entry *m)
 {
     return m->state == BP_MODEL_READY && m->holds == 0 && (!m->config.pinned || m->retired) && !m->kept_back;
-}
-
-/* One that was replaced, or the model that has been without a request for the longest time. */
-static model_entry *idlest(const bp_engine *engine)
-{
-    model_entry *found = NULL;
-    for (model_entry *m = engine->entries; m; m = m->next) {
-        if (may_leave(m) && (!found || m->retired || m->idle_at < found->idle_at))
-            found = m;
-    }
-    return found;
-}
-
-/* --- room ----------------------------------------------------------------------------------------------------------------- */
-
-/* Closes models that have been here the longest until those that are closed would leave enough behind. *until is when the
- * next one may be closed; false if nothing will ever leave. */
-static bool close_some(bp_engine *engine, const model_entry *whose, uint64_t need, uint64_t now, uint64_t *until)
-{
-    uint64_t coming = 0; /* room that will be there */
-    bool hope = false;
-    for (const model_entry *m = engine->entries; m; m = m->next) {
-        if (m == whose || (m->config.pinned && !m->retired))
-            continue;
-        coming += m->closed || m->leaving ? m->bytes : 0;
-        hope = hope || m->bytes > 0;
-    }
-    *until = now + STAY_NS;
-    while (engine->used - coming + need > engine->budget) {
-        model_entry *oldest = NULL;
-        for (model_entry *m = engine->entries; m; m = m->next) {
-            if (m->state == BP_MODEL_READY && !m->closed && (!m->config.pinned || m->retired) && (!oldest || m->ready_at < oldest->ready_at))
-                oldest = m;
-        }
-        if (!oldest)
-            return hope;
-        if (oldest->ready_at + STAY_NS > now) {
-            *until = oldest->ready_at + STAY_NS;
-            return true;
-        }
-        oldest->closed = true;
-        coming += oldest->bytes;
-    }
-    return true;
-}
-
-/* With the lock: waits until `need` bytes of the budget are free. */
-static bp_status wait_for_room(model_entry *m, uint64_t need, bp_error *error)
-{
-    bp_engine *engine = m->engine;
-    uint64_t begin = clock_now();
-    if (engine->budget && need > engine->budget)
-        return error_set(error, BP_ELIMIT, "it needs %llu MiB and memory_budget is %llu MiB; raise it, or lower context or kv_memory",
-                         mebibytes(need), mebibytes(engine->budget));
-    while (engine->budget && engine->used + need > engine->budget) {
-        model_entry *victim = idlest(engine);
-        uint64_t now = clock_now(), until;
-        if (victim) {
-            leave(victim);
-            continue;
-        }
-        if (!close_some(engine, m, need, now, &until))
-            return error_set(error, BP_ELIMIT,
-                             "it needs %llu MiB, and of the %llu MiB of memory_budget pinned models hold %llu MiB",
-                             mebibytes(need), mebibytes(engine->budget), mebibytes(engine->used));
-        if (engine->stopping)
-            return error_set(error, BP_ECANCELLED, "the server is shutting down");
-        if (now > begin + PATIENCE_NS)
-            return error_set(error, BP_EBUSY, "other models were in use for too long; try again later");
-        wait_until(engine, until);
-    }
-    return BP_OK;
-}
-
-/* With the lock: takes `need` bytes of the budget for a model that is LOADING. */
-static bp_status make_room(model_entry *m, uint64_t need, bp_error *error)
-{
-    bp_engine *engine = m->engine;
-    engine->waiting++;
-    bp_status status = wait_for_room(m, need, error);
-    engine->waiting--;
-    if (status == BP_OK) {
-        engine->used += need;
-        m->bytes += need;
-    }
-    /* What was closed for nobody takes requests again. */
-    for (model_entry *other = engine->entries; engine->waiting == 0 && other; other = other->next)
-        other->closed = false;
-    pthread_cond_broadcast(&engine->changed);
-    return status;
-}
-
-/* With the lock: what comes with the model: what it held before, or weights and cache, and a sixteenth of that for the
- * workspace. Weights that a twin has are there already. */
-static uint64_t expected_bytes(const model_entry *m, const loaded *l)
-{
-    bool twin = has_twin(m);
-    if (m->held_before && !twin)
-        return m->held_before;
-    uint64_t tokens = (uint64_t)l->limits.page_tokens * l->limits.page_count, kv, sum;
-    if (!checked_mul_u64(tokens, model_kv_bytes_per_token(l->file, l->config->kv_dtype), &kv) ||
-        !checked_add_u64(kv, twin ? 0 : model_shape_of(l->file)->weight_bytes, &sum) || !checked_add_u64(sum, sum / 16, &sum))
-        return UINT64_MAX;
-    return sum;
 }
 
 /* --- coming --------------------------------------------------------------------------------------------------------------- */
@@ -265,7 +154,7 @@ static bp_status compile(model_entry *m, loaded *l, lane **place, bp_error *erro
 static bp_status reserve(model_entry *m, const loaded *l, bp_error *error)
 {
     pthread_mutex_lock(&m->engine->lock);
-    bp_status status = make_room(m, expected_bytes(m, l), error);
+    bp_status status = room_take(m, l, error);
     pthread_mutex_unlock(&m->engine->lock);
     return status;
 }
@@ -319,7 +208,7 @@ static bp_status load(model_entry *m, bp_progress_fn progress, void *user, bp_er
     uint64_t bytes = status == BP_OK ? sum_of(&l->memory) : 0;
     engine->used += bytes - m->bytes;
     m->bytes = bytes;
-    if (bytes && !has_twin(m)) /* without a twin it would hold more */
+    if (bytes && !residency_has_twin(m)) /* without a twin it would hold more */
         m->held_before = bytes;
     m->state = status == BP_OK ? BP_MODEL_READY : later ? BP_MODEL_UNLOADED : BP_MODEL_FAILED;
     m->failure = *why;
@@ -332,7 +221,7 @@ static bp_status load(model_entry *m, bp_progress_fn progress, void *user, bp_er
     m->ready_at = clock_now();
     m->holds = status == BP_OK;
     m->loads += status == BP_OK;
-    if (status == BP_OK && has_twin(m)) {
+    if (status == BP_OK && residency_has_twin(m)) {
         pthread_mutex_unlock(&engine->lock); /* the caller's hold keeps it */
         if (loop_take_device(m->loop)) {
             weigh(engine, m->loop);
@@ -341,8 +230,8 @@ static bp_status load(model_entry *m, bp_progress_fn progress, void *user, bp_er
         pthread_mutex_lock(&engine->lock);
     }
     /* It may hold more than was expected of it. */
-    for (model_entry *victim; engine->budget && engine->used > engine->budget && (victim = idlest(engine));)
-        leave(victim);
+    for (model_entry *victim; (victim = room_excess(engine));)
+        residency_leave(victim);
     pthread_cond_broadcast(&engine->changed);
     pthread_mutex_unlock(&engine->lock);
     return status;
@@ -443,11 +332,11 @@ bp_status models_unload(model_entry *m, bp_error *error)
     while (m->leaving)
         pthread_cond_wait(&m->engine->changed, &m->engine->lock);
     for (uint64_t until = clock_now() + PARTING_NS; m->holds > 0 && !m->engine->stopping && clock_now() < until;)
-        wait_until(m->engine, until);
+        residency_wait(m->engine, until);
     if (m->state == BP_MODEL_LOADING || (m->state == BP_MODEL_READY && m->holds > 0))
         status = error_set(error, BP_EBUSY, "model \"%s\" is in use; try again later", m->config.name);
     else if (m->state == BP_MODEL_READY && !m->kept_back)
-        leave(m);
+        residency_leave(m);
     if (m->kept_back)
         status = error_set(error, BP_EDEVICE, "model \"%s\" cannot leave: its backend did not come back from a step", m->config.name);
     pthread_mutex_unlock(&m->engine->lock);
@@ -461,12 +350,12 @@ bp_status models_unload(model_entry *m, bp_error *error)
 static uint64_t expire(bp_engine *engine)
 {
     uint64_t now = clock_now(), soonest = now + UINT64_C(3600000000000);
-    model_entry *victim = engine->budget && engine->used > engine->budget ? idlest(engine) : NULL;
+    model_entry *victim = room_excess(engine);
     for (model_entry *m = engine->entries; m; m = m->next) {
-        if (!may_leave(m) || (!m->config.idle_ns && !m->retired && m != victim))
+        if (!residency_may_leave(m) || (!m->config.idle_ns && !m->retired && m != victim))
             continue;
         if (m->retired || m == victim || m->idle_at + m->config.idle_ns <= now) {
-            leave(m);
+            residency_leave(m);
             return now;
         }
         if (m->idle_at + m->config.idle_ns < soonest)
@@ -513,7 +402,7 @@ static void *keep(void *user)
     while (!engine->stopping) {
         uint64_t soonest = expire(engine);
         if (soonest > clock_now() && !close_device(engine))
-            wait_until(engine, soonest);
+            residency_wait(engine, soonest);
     }
     pthread_mutex_unlock(&engine->lock);
     return NULL;

@@ -121,6 +121,22 @@ static bp_model_stats stats_of(rig *g, const char *model)
     return stats;
 }
 
+static uint32_t random_of(uint32_t *seed)
+{
+    *seed = *seed * 1664525u + 1013904223u;
+    return *seed >> 16;
+}
+
+static void *work(void *user)
+{
+    client *c = user;
+    for (uint32_t i = 0; i < c->requests && !(c->enough && atomic_load(c->enough)); i++) {
+        uint32_t model = c->model < MODELS ? c->model : random_of(&c->seed) % MODELS;
+        c->failures += ask(c->rig, names[model], 3) != c->expected[model];
+    }
+    return NULL;
+}
+
 /* --- tests ---------------------------------------------------------------------------------------------------------------- */
 
 static void the_one_that_was_not_asked_for_the_longest_leaves(void **state)
@@ -173,7 +189,7 @@ static void a_pinned_one_stays(void **state)
     open_rig(&g, 1, pin_the_first);
     assert_true(ask(&g, "a", 2) >= 0);
     assert_int_equal(submit(&g, "b", 2, NULL, &s, &error), BP_EDEVICE);
-    assert_non_null(strstr(error.message, "pinned models hold 1 MiB"));
+    assert_non_null(strstr(error.message, "models that stay hold 1 MiB (a): 1 MiB are missing"));
     assert_true(ask(&g, "a", 2) >= 0);
     close_rig(&g);
 }
@@ -264,23 +280,157 @@ static void looking_is_no_use(void **state)
     close_rig(&g);
 }
 
-/* --- crowds --------------------------------------------------------------------------------------------------------------- */
+/* --- turns ---------------------------------------------------------------------------------------------------------------- */
 
-static uint32_t random_of(uint32_t *seed)
+/* "c" is expected to need more than one of the others holds, and less than two of them. */
+static void grow_the_third(engine_model *m)
 {
-    *seed = *seed * 1664525u + 1013904223u;
-    return *seed >> 16;
+    if (strcmp(m->name, "c") == 0)
+        m->kv_tokens = 4000;
 }
 
-static void *work(void *user)
+static void pin_the_first_and_grow_the_third(engine_model *m)
 {
-    client *c = user;
-    for (uint32_t i = 0; i < c->requests && !(c->enough && atomic_load(c->enough)); i++) {
-        uint32_t model = c->model < MODELS ? c->model : random_of(&c->seed) % MODELS;
-        c->failures += ask(c->rig, names[model], 3) != c->expected[model];
+    pin_the_first(m);
+    grow_the_third(m);
+}
+
+/* Sleeps until a model's load has begun, and a moment more. */
+static void await_loading(rig *g, uint32_t model)
+{
+    for (int i = 0; i < 500 && state_of(g, model) == BP_MODEL_UNLOADED; i++)
+        usleep(10000);
+    usleep(200000);
+}
+
+static void begin(client *c, pthread_t *thread)
+{
+    assert_int_equal(pthread_create(thread, NULL, work, c), 0);
+}
+
+static void end(client *c, pthread_t thread)
+{
+    pthread_join(thread, NULL);
+    assert_int_equal(c->failures, 0);
+}
+
+static void learn(rig *g, int32_t expected[MODELS])
+{
+    open_rig(g, 0, NULL);
+    for (uint32_t i = 0; i < MODELS; i++)
+        expected[i] = ask(g, names[i], 3);
+    close_rig(g);
+}
+
+static void nothing_leaves_in_vain(void **state)
+{
+    (void)state;
+    rig g;
+    bp_error error = {0};
+    bp_stream *s = NULL;
+    int32_t expected[MODELS];
+    pthread_t thread;
+    learn(&g, expected);
+    open_rig(&g, 2, pin_the_first_and_grow_the_third);
+    assert_true(ask(&g, "a", 2) >= 0 && ask(&g, "b", 2) >= 0);
+    assert_int_equal(submit(&g, "c", 2, NULL, &s, &error), BP_EDEVICE);
+    assert_non_null(strstr(error.message, "models that stay hold 1 MiB (a): "));
+    assert_int_equal(state_of(&g, 1), BP_MODEL_READY);
+    close_rig(&g);
+
+    open_rig(&g, 2, grow_the_third);
+    assert_true(ask(&g, "b", 2) >= 0);
+    assert_int_equal(submit(&g, "a", 2, NULL, &s, &error), BP_OK);
+    client third = {.rig = &g, .requests = 1, .model = 2, .expected = expected};
+    begin(&third, &thread);
+    await_loading(&g, 2);
+    sleep(1); /* "a" is closed by then */
+    assert_int_equal(state_of(&g, 1), BP_MODEL_READY);
+    assert_true(finish(&g, s) >= 0);
+    end(&third, thread);
+    close_rig(&g);
+}
+
+/* What alone makes the room that is needed leaves alone, though another was idle for longer. */
+static void no_more_leave_than_must(void **state)
+{
+    (void)state;
+    rig g;
+    bp_error error = {0};
+    open_rig(&g, 0, NULL);
+    engine_free(g.engine);
+    assert_int_equal(engine_new(&g.backend, 1, g.models, MODELS, MODEL_BYTES * 9 / 2, &g.engine, &error), BP_OK);
+    g.device.model_bytes = 2 * MODEL_BYTES;
+    assert_true(ask(&g, "c", 2) >= 0); /* it is known now how much it holds */
+    assert_int_equal(g.api->unload(g.engine, "c", NULL), BP_OK);
+    g.device.model_bytes = MODEL_BYTES;
+    assert_true(ask(&g, "a", 2) >= 0);
+    g.device.model_bytes = 3 * MODEL_BYTES;
+    assert_true(ask(&g, "b", 2) >= 0);
+    g.device.model_bytes = 2 * MODEL_BYTES;
+    assert_true(ask(&g, "c", 2) >= 0);
+    assert_int_equal(state_of(&g, 0), BP_MODEL_READY);
+    assert_int_equal(state_of(&g, 1), BP_MODEL_UNLOADED);
+    close_rig(&g);
+}
+
+/* A model that needs much is not kept out by small ones that fit sooner. */
+static void room_goes_to_who_came_first(void **state)
+{
+    (void)state;
+    rig g;
+    bp_stream *s = NULL;
+    int32_t expected[MODELS];
+    pthread_t big, small;
+    learn(&g, expected);
+    open_rig(&g, 2, grow_the_third);
+    assert_true(ask(&g, "b", 2) >= 0);
+    assert_int_equal(submit(&g, "a", 2, NULL, &s, NULL), BP_OK);
+    client third = {.rig = &g, .requests = 1, .model = 2, .expected = expected};
+    client fourth = {.rig = &g, .requests = 1, .model = 3, .expected = expected};
+    begin(&third, &big);
+    await_loading(&g, 2);
+    begin(&fourth, &small); /* where "b" is it would fit */
+    await_loading(&g, 3);
+    sleep(1);
+    assert_int_equal(stats_of(&g, "d").loads, 0);
+    assert_true(finish(&g, s) >= 0);
+    end(&third, big);
+    end(&fourth, small);
+    close_rig(&g);
+}
+
+/* It may be passed by who fits into what is free as it is, a few times. */
+static void who_fits_may_pass_a_few_times(void **state)
+{
+    (void)state;
+    rig g;
+    bp_stream *a = NULL, *b = NULL;
+    int32_t expected[MODELS];
+    pthread_t big, small;
+    learn(&g, expected);
+    open_rig(&g, 3, grow_the_third);
+    assert_int_equal(submit(&g, "a", 2, NULL, &a, NULL), BP_OK);
+    assert_int_equal(submit(&g, "b", 2, NULL, &b, NULL), BP_OK);
+    client third = {.rig = &g, .requests = 1, .model = 2, .expected = expected};
+    client fourth = {.rig = &g, .requests = 1, .model = 3, .expected = expected};
+    begin(&third, &big);
+    await_loading(&g, 2);
+    for (int i = 0; i < 4; i++) {
+        assert_int_equal(ask(&g, "d", 3), expected[3]);
+        assert_int_equal(g.api->unload(g.engine, "d", NULL), BP_OK);
     }
-    return NULL;
+    begin(&fourth, &small);
+    await_loading(&g, 3);
+    assert_int_equal(stats_of(&g, "d").loads, 4);
+    assert_true(finish(&g, a) >= 0);
+    end(&third, big);
+    end(&fourth, small);
+    assert_true(finish(&g, b) >= 0);
+    close_rig(&g);
 }
+
+/* --- crowds --------------------------------------------------------------------------------------------------------------- */
 
 static void nothing_fails_in_a_crowd(void **state)
 {
@@ -390,6 +540,10 @@ int main(void)
         cmocka_unit_test(what_is_held_is_not_taken_away),
         cmocka_unit_test(idle_ones_leave_by_themselves),
         cmocka_unit_test(looking_is_no_use),
+        cmocka_unit_test(nothing_leaves_in_vain),
+        cmocka_unit_test(no_more_leave_than_must),
+        cmocka_unit_test(room_goes_to_who_came_first),
+        cmocka_unit_test(who_fits_may_pass_a_few_times),
         cmocka_unit_test(nothing_fails_in_a_crowd),
         cmocka_unit_test(nobody_starves),
         cmocka_unit_test(siblings_do_not_wait),
