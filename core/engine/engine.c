@@ -347,11 +347,19 @@ static bp_status render(bp_engine *engine, const bp_request *from, char *text, u
     return status;
 }
 
+static uint32_t draining(bp_engine *engine)
+{
+    pthread_mutex_lock(&engine->lock);
+    bool stopping = engine->stopping;
+    pthread_mutex_unlock(&engine->lock);
+    return stopping;
+}
+
 const bp_engine_api *engine_api(void)
 {
     static const bp_engine_api api = {
         .size = sizeof api, .defaults = defaults, .submit = submit, .next = next, .cancel = cancel, .release = release,
         .model_count = model_count, .model_info = model_info, .find_model = find_model, .load = load, .stats = stats,
-        .tokenize = tokenize, .detokenize = detokenize, .render = render, .unload = unload};
+        .tokenize = tokenize, .detokenize = detokenize, .render = render, .unload = unload, .draining = draining};
     return &api;
 }

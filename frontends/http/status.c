@@ -11,8 +11,8 @@ extern const size_t ui_openapi_json_size;
 /* A server that drains says so, so that a balancer sends no more. */
 void route_health(exchange *e)
 {
-    bool stopping = atomic_load(&e->server->stopping);
-    reply_json(e, stopping ? 503 : 200, json_pack("{ss}", "status", stopping ? "stopping" : "ok"));
+    bool stopping = atomic_load(&e->server->stopping) || e->server->api->draining(e->server->engine);
+    reply_json(e, stopping ? 503 : 200, json_pack("{ss}", "status", stopping ? "draining" : "ok"));
 }
 
 void route_version(exchange *e)

@@ -162,6 +162,8 @@ def test_72_the_time_to_drain_ends(slow):
     late = answer(read_all(send(slow, {"max_tokens": 1})))
     assert int(late.headers["retry-after"]) <= 120
     error_of(late, 503, "shutting_down")
+    health = slow.get("/health")
+    assert health.status == 503 and health.json == {"status": "draining"}
     *tokens, error, done = events_of(answer(first + read_all(streams[0])))
     assert done == "[DONE]" and json.loads(error)["error"]["code"] == "shutting_down" and len(tokens) > 5
     for connection in (streams[1], queued):

@@ -9,8 +9,8 @@ from conftest import PLUGIN_FILES, ROOT, backplane
 
 # What each broken file of tests/plugins is refused with.
 REFUSALS = {
-    "wrong_major": "is built for plugin ABI 2.2",
-    "newer_minor": "needs plugin ABI 1.3",
+    "wrong_major": "is built for plugin ABI 2.3",
+    "newer_minor": "needs plugin ABI 1.4",
     "no_symbol": "exports no bp_plugin_entry",
     "no_descriptor": "returned no descriptor",
     "no_ops": "has no operations table",

@@ -54,8 +54,8 @@ static void refuse(const char *name, bp_status code, const char *sentence)
 static void unfit_descriptors_are_refused(void **state)
 {
     (void)state;
-    refuse("wrong_major", BP_EUNSUPPORTED, "is built for plugin ABI 2.2 and this is 1.2");
-    refuse("newer_minor", BP_EUNSUPPORTED, "needs plugin ABI 1.3 and this is 1.2; update Backplane");
+    refuse("wrong_major", BP_EUNSUPPORTED, "is built for plugin ABI 2.3 and this is 1.3");
+    refuse("newer_minor", BP_EUNSUPPORTED, "needs plugin ABI 1.4 and this is 1.3; update Backplane");
     refuse("oversized", BP_EUNSUPPORTED, "it was built for another ABI");
     refuse("undersized", BP_EINVAL, "has a descriptor of 16 bytes where at least");
     refuse("no_symbol", BP_EINVAL, "is not a plugin: it exports no bp_plugin_entry");

@@ -197,6 +197,8 @@ typedef struct bp_engine_api {
     bp_status (*next)(bp_stream *stream, uint64_t timeout_ns, bp_event *out, bp_error *error);
     void (*cancel)(bp_stream *stream);  /* the stream still ends with DONE, BP_FINISH_CANCELLED; NULL is fine */
     void (*release)(bp_stream *stream); /* cancels what still runs; NULL is fine */
+    /* Models come and go when the configuration is read again: an index is good for the call after it, and model_info for one that
+     * is no more says BP_ENOTFOUND. Their names are what stays. */
     uint32_t (*model_count)(bp_engine *engine);
     bp_status (*model_info)(bp_engine *engine, uint32_t index, bp_model_info *out, bp_error *error);
     bp_status (*find_model)(bp_engine *engine, const char *name, uint32_t *index, bp_error *error);
@@ -213,6 +215,8 @@ typedef struct bp_engine_api {
                         bp_error *error);
     /* Gives back the memory of a model that is not in use; it is loaded again when it is asked for. BP_EBUSY: it is in use. */
     bp_status (*unload)(bp_engine *engine, const char *model, bp_error *error);
+    /* 1 once the engine takes no new requests and waits for those that run; stop() follows. */
+    uint32_t (*draining)(bp_engine *engine);
 } bp_engine_api;
 
 typedef struct bp_frontend bp_frontend; /* the frontend's own */
