@@ -1,5 +1,6 @@
 #include "engine/engine.h"
 
+#include "base/checked.h"
 #include "base/error.h"
 #include "base/log.h"
 #include "engine/embed.h"
@@ -67,6 +68,7 @@ void engine_free(bp_engine *engine)
     if (!engine)
         return;
     models_stop(engine);
+    models_join(engine);
     for (engine_device *d = engine->devices; d; d = d->next)
         loop_free(d->loop);
     models_free(engine);
@@ -149,11 +151,20 @@ static bp_status submit_reserved(model_entry *m, const bp_request *request, uint
     return status;
 }
 
+/* When a request does not wait for its model any more; 0: it says nothing about that. */
+static uint64_t waits_until(const bp_request *request, uint64_t now)
+{
+    uint64_t until = 0, wait = (uint64_t)request->wait_ms * 1000000;
+    if (request->timeout_ns && !checked_add_u64(now, request->timeout_ns, &until))
+        until = 0;
+    return wait && (!until || now + wait < until) ? now + wait : until;
+}
+
 /* A stream that is held keeps its model for those that come with it. */
-static bp_status hold_for(const bp_request *request, model_entry **m, bp_error *error)
+static bp_status hold_for(const bp_request *request, uint64_t now, model_entry **m, bp_error *error)
 {
     if (!request->beside)
-        return models_hold(m, false, NULL, NULL, error);
+        return models_hold(m, &(models_wait){.until = waits_until(request, now)}, error);
     model_entry *held = request->beside->held; /* an older one where the model was replaced since */
     if (strcmp(held->config.name, (*m)->config.name) != 0)
         return error_set(error, BP_EINVAL, "the request is to run beside one of another model");
@@ -171,7 +182,7 @@ static bp_status submit(bp_engine *engine, const bp_request *from, bp_stream **o
     if (status == BP_OK)
         status = models_find(engine, request.model, &m, error);
     if (status == BP_OK)
-        status = hold_for(&request, &m, error);
+        status = hold_for(&request, now, &m, error);
     if (status != BP_OK)
         return status;
     status = embed_check(m->loaded, &request, error);
@@ -234,7 +245,7 @@ static bp_status load(bp_engine *engine, const char *model, bp_progress_fn progr
     model_entry *m;
     bp_status status = models_find(engine, model, &m, error);
     if (status == BP_OK)
-        status = models_hold(&m, true, progress, user, error);
+        status = models_hold(&m, &(models_wait){.explicit = true, .progress = progress, .user = user}, error);
     if (status != BP_OK)
         return status;
     bp_error why;
@@ -269,7 +280,7 @@ static bp_status stats(bp_engine *engine, const char *model, bp_model_stats *out
 static bp_status find_and_hold(bp_engine *engine, const char *name, model_entry **out, bp_error *error)
 {
     bp_status status = models_find(engine, name, out, error);
-    return status == BP_OK ? models_hold(out, false, NULL, NULL, error) : status;
+    return status == BP_OK ? models_hold(out, &(models_wait){.brief = true}, error) : status;
 }
 
 static bp_status tokenize(bp_engine *engine, const char *model, const char *text, uint64_t bytes, uint32_t flags, int32_t *ids,

@@ -8,7 +8,9 @@
  *          └────────────────────────────────────────────────────┘
  *
  * Invariants:
- *   M1  One thread loads a model; others that need it wait for that one.
+ *   M1  One thread loads a model: of an explicit load() the caller's, of requests one of its own, so that each of them may give up
+ *       without the others. Who needs it waits, as many as its queue has room for. A load that waits for room and that nobody
+ *       waits for any more is given up.
  *   M2  `loaded` and `lane` are set exactly while the state is READY. A model that is held stays READY: what a request began
  *       with is never taken away from under it. One that is watched may leave; its memory stays until nobody looks.
  *   M3  `used` is the sum of all `bytes`: what a model holds, or while it is loaded what it is expected to hold. It is within
@@ -51,6 +53,11 @@ typedef struct model_entry {
     bool chosen;    /* scratch of room.c */
     bool kept_back; /* by a backend that does not come back from a step: it cannot leave */
     uint32_t holds, watches; /* watches: those who only look, for a moment */
+    uint32_t waiters;        /* who waits for it to become READY */
+    uint64_t wanted_at;      /* when the last of them left */
+    uint64_t awaited_until;  /* READY, and those who waited for it have not come yet */
+    pthread_t loader;        /* of requests: loads it */
+    bool has_loader, loading; /* has_loader: to be joined; loading: it is not at its end */
     uint64_t bytes, held_before; /* of memory; what it was the last time, 0 for the first */
     uint64_t ready_at, idle_at;  /* idle_at: when the last hold ended */
     bp_error failure;
@@ -86,11 +93,19 @@ void models_stats(bp_engine *engine, model_entry *m, bp_model_stats *out);
 void stats_add(bp_model_stats *past, const bp_model_stats *now); /* past becomes both together */
 
 /* residency.c: */
+/* How a model is waited for. */
+typedef struct models_wait {
+    bool explicit; /* load(): in the caller's thread, which `progress` is called from */
+    bp_progress_fn progress;
+    void *user;
+    bool brief;     /* it is held for a moment only: also while it is closed */
+    uint64_t until; /* 0: no such limit */
+} models_wait;
 /* Makes the model READY and keeps it so until models_drop; of one that was replaced, the newer one, which *m then is.
  * Loads it if nobody has, and waits for room. A model whose load failed is loaded again with `explicit` at once, and the error
  * is what went wrong; without, for a request, once a while is over that grows with each failure, and the error is BP_EDEVICE and
- * the reason. BP_EBUSY: there was no room for too long. */
-bp_status models_hold(model_entry **m, bool explicit, bp_progress_fn progress, void *user, bp_error *error);
+ * the reason. BP_EBUSY: there was no room for too long, or too many wait already; BP_ETIMEOUT: `until` is past. */
+bp_status models_hold(model_entry **m, const models_wait *wait, bp_error *error);
 /* One more hold on a model that is held; never waits. */
 void models_hold_again(model_entry *m);
 /* Any thread, also with a loop's lock held. */
@@ -104,6 +119,8 @@ bp_status models_unload(model_entry *m, bp_error *error);
 bp_status models_keep(bp_engine *engine, bp_error *error);
 /* Nobody waits for room any more, and what models_keep began is over. */
 void models_stop(bp_engine *engine);
+/* Waits for the threads that load, which are soon done after models_stop. */
+void models_join(bp_engine *engine);
 /* With the loops stopped. */
 void models_free(bp_engine *engine);
 

@@ -129,15 +129,16 @@ void residency_leave(model_entry *m)
 
 bool residency_may_leave(const model_entry *m)
 {
-    return m->state == BP_MODEL_READY && m->holds == 0 && (!m->config.pinned || m->retired) && !m->kept_back;
+    return m->state == BP_MODEL_READY && m->holds == 0 && (!m->config.pinned || m->retired) && !m->kept_back &&
+           m->awaited_until <= clock_now();
 }
 
 /* --- coming --------------------------------------------------------------------------------------------------------------- */
 
-static void report(bp_progress_fn progress, void *user, double fraction, const char *what)
+static void report(const models_wait *wait, double fraction, const char *what)
 {
-    if (progress)
-        progress(user, fraction, what);
+    if (wait->progress)
+        wait->progress(wait->user, fraction, what);
 }
 
 static bp_status compile(model_entry *m, loaded *l, lane **place, bp_error *error)
@@ -151,24 +152,24 @@ static bp_status compile(model_entry *m, loaded *l, lane **place, bp_error *erro
     return status;
 }
 
-static bp_status reserve(model_entry *m, const loaded *l, bp_error *error)
+static bp_status reserve(model_entry *m, const loaded *l, bool explicit, bp_error *error)
 {
     pthread_mutex_lock(&m->engine->lock);
-    bp_status status = room_take(m, l, error);
+    bp_status status = room_take(m, l, explicit, error);
     pthread_mutex_unlock(&m->engine->lock);
     return status;
 }
 
-static bp_status load_halves(model_entry *m, bp_progress_fn progress, void *user, loaded **out, lane **place, bp_error *error)
+static bp_status load_halves(model_entry *m, const models_wait *wait, loaded **out, lane **place, bp_error *error)
 {
-    report(progress, user, 0.0, "reading the model's file");
+    report(wait, 0.0, "reading the model's file");
     bp_status status = loop_check(m->loop, error);
     if (status == BP_OK)
         status = loaded_open(&m->config, &m->device->backend, out, error);
     if (status != BP_OK)
         return status;
-    status = reserve(m, *out, error);
-    report(progress, user, 0.3, "compiling for the device");
+    status = reserve(m, *out, wait->explicit, error);
+    report(wait, 0.3, "compiling for the device");
     if (status == BP_OK)
         status = compile(m, *out, place, error);
     if (status != BP_OK) {
@@ -182,7 +183,7 @@ static bp_status load_halves(model_entry *m, bp_progress_fn progress, void *user
         *out = NULL;
         return status;
     }
-    report(progress, user, 1.0, "ready");
+    report(wait, 1.0, "ready");
     return BP_OK;
 }
 
@@ -195,12 +196,12 @@ static void put_off(model_entry *m)
 }
 
 /* From LOADING to READY, with a hold of the caller's, or FAILED. */
-static bp_status load(model_entry *m, bp_progress_fn progress, void *user, bp_error *why)
+static bp_status load(model_entry *m, const models_wait *wait, bp_error *why)
 {
     bp_engine *engine = m->engine;
     loaded *l = NULL;
     lane *place = NULL;
-    bp_status status = load_halves(m, progress, user, &l, &place, why);
+    bp_status status = load_halves(m, wait, &l, &place, why);
     bool later = status == BP_EBUSY;
     if (status != BP_OK)
         error_prefix(why, status, "model \"%s\"", m->config.name);
@@ -218,7 +219,8 @@ static bp_status load(model_entry *m, bp_progress_fn progress, void *user, bp_er
         m->failures = 0;
     m->loaded = l;
     m->lane = place;
-    m->ready_at = clock_now();
+    m->ready_at = m->idle_at = clock_now();
+    m->awaited_until = m->ready_at + STAY_NS;
     m->holds = status == BP_OK;
     m->loads += status == BP_OK;
     if (status == BP_OK && residency_has_twin(m)) {
@@ -253,44 +255,139 @@ static model_entry *current(model_entry *m)
     return m->gone ? NULL : m;
 }
 
-/* With the lock: the model that the caller holds now, or is to load (*load), is *m; or the reason why there is none. */
-static bp_status hold_or_claim(model_entry **m, bool explicit, bool *load, bp_error *error)
+/* --- waiting for one ------------------------------------------------------------------------------------------------------ */
+
+/* Who waits, in the queue of which model. */
+typedef struct waiter {
+    model_entry *at;
+    uint64_t began;
+    bool saw_load; /* if that fails, its failure is the waiter's own */
+} waiter;
+
+static void *load_for_requests(void *model)
 {
-    bp_engine *engine = (*m)->engine;
-    model_entry *found;
-    bool waited = (*m)->state == BP_MODEL_LOADING;
-    while ((found = current(*m)) && (found->state == BP_MODEL_LOADING || found->leaving || found->closed) && !engine->stopping)
-        pthread_cond_wait(&engine->changed, &engine->lock);
-    if (engine->stopping)
-        return error_set(error, BP_ECANCELLED, "the server is shutting down");
-    if (!found)
-        return error_set(error, BP_ENOTFOUND, "there is no model \"%.200s\" any more", (*m)->config.name);
-    *m = found;
-    bool again = found->state == BP_MODEL_FAILED && !waited && (explicit || clock_now() >= found->retry_at);
-    *load = found->state == BP_MODEL_UNLOADED || again;
-    if (*load)
-        found->state = BP_MODEL_LOADING;
-    else if (found->state == BP_MODEL_FAILED)
-        return refuse(&found->failure, error);
-    else
-        found->holds++;
+    model_entry *m = model;
+    bp_error why = {0};
+    bp_status status = load(m, &(models_wait){0}, &why);
+    pthread_mutex_lock(&m->engine->lock);
+    m->holds -= status == BP_OK;
+    m->loading = false;
+    pthread_cond_broadcast(&m->engine->changed);
+    pthread_mutex_unlock(&m->engine->lock); /* the registry is not looked at after this: so the thread may be joined with the lock held */
+    return NULL;
+}
+
+static void join_loader(model_entry *m)
+{
+    if (m->has_loader)
+        pthread_join(m->loader, NULL);
+    m->has_loader = false;
+}
+
+/* With the lock. */
+static bp_status begin_load(model_entry *m, bp_error *error)
+{
+    join_loader(m);
+    if (pthread_create(&m->loader, NULL, load_for_requests, m) != 0)
+        return error_set(error, BP_ENOMEM, "no thread to load model \"%s\"", m->config.name);
+    m->has_loader = m->loading = true;
+    m->state = BP_MODEL_LOADING;
     return BP_OK;
 }
 
-bp_status models_hold(model_entry **m, bool explicit, bp_progress_fn progress, void *user, bp_error *error)
+/* As many requests may wait for a model as may be there once it is loaded. */
+static bool is_full(const model_entry *m)
+{
+    const engine_model *c = &m->config;
+    uint32_t batch = c->max_batch ? c->max_batch : ENGINE_MAX_BATCH;
+    uint32_t step = c->max_step_tokens ? c->max_step_tokens : ENGINE_STEP_TOKENS;
+    return m->waiters >= (uint64_t)(batch < step ? batch : step) + c->queue_limit;
+}
+
+static void leave_queue(waiter *w)
+{
+    if (!w->at)
+        return;
+    w->at->waiters--;
+    w->at->wanted_at = clock_now();
+    w->at = NULL;
+}
+
+static bp_status enter_queue(waiter *w, model_entry *m, bool limited, bp_error *error)
+{
+    if (w->at == m)
+        return BP_OK;
+    if (limited && is_full(m))
+        return error_set(error, BP_EBUSY, "the queue is full: %u requests wait for model \"%s\" to be loaded; try again later", m->waiters,
+                         m->config.name);
+    leave_queue(w);
+    m->waiters++;
+    w->at = m;
+    return BP_OK;
+}
+
+/* Waits until something changes, or says that it is enough. */
+static bp_status wait_more(waiter *w, model_entry *m, const models_wait *wait, bp_error *error)
+{
+    uint64_t now = clock_now(), end = w->began + PATIENCE_NS;
+    w->saw_load |= m->state == BP_MODEL_LOADING;
+    if (wait->until && now >= wait->until)
+        return error_set(error, BP_ETIMEOUT, "model \"%s\" was not in memory in time", m->config.name);
+    if (now >= end)
+        return room_refuse(m, error);
+    residency_wait(m->engine, wait->until && wait->until < end ? wait->until : end);
+    return BP_OK;
+}
+
+/* With the lock: the model that the caller holds now, or is to load itself (*mine), is *m; or the reason why there is none. */
+static bp_status hold_or_claim(model_entry **m, waiter *w, const models_wait *wait, bool *mine, bp_error *error)
+{
+    bp_engine *engine = (*m)->engine;
+    for (bp_status status = BP_OK;;) {
+        model_entry *found = current(*m);
+        if (engine->stopping)
+            return error_set(error, BP_ECANCELLED, "the server is shutting down");
+        if (!found)
+            return error_set(error, BP_ENOTFOUND, "there is no model \"%.200s\" any more", (*m)->config.name);
+        *m = found;
+        if (found->state == BP_MODEL_READY && (!found->closed || wait->brief)) {
+            found->holds++;
+            found->awaited_until = 0;
+            return BP_OK;
+        }
+        bool again = found->state == BP_MODEL_FAILED && !w->saw_load && (wait->explicit || clock_now() >= found->retry_at);
+        if (found->state == BP_MODEL_FAILED && !again)
+            return refuse(&found->failure, error);
+        if ((found->state == BP_MODEL_UNLOADED || again) && !found->leaving && !found->loading) {
+            *mine = wait->explicit;
+            if (*mine)
+                found->state = BP_MODEL_LOADING;
+            else
+                status = begin_load(found, error);
+        }
+        if (status == BP_OK && !*mine)
+            status = enter_queue(w, found, !wait->explicit, error);
+        if (status == BP_OK && !*mine)
+            status = wait_more(w, found, wait, error);
+        if (status != BP_OK || *mine)
+            return status;
+    }
+}
+
+bp_status models_hold(model_entry **m, const models_wait *wait, bp_error *error)
 {
     pthread_mutex_t *lock = &(*m)->engine->lock;
+    waiter w = {.began = clock_now()};
     bool mine = false;
     pthread_mutex_lock(lock);
-    bp_status status = hold_or_claim(m, explicit, &mine, error);
+    bp_status status = hold_or_claim(m, &w, wait, &mine, error);
+    leave_queue(&w);
     pthread_mutex_unlock(lock);
     if (!mine)
         return status;
     bp_error why = {0};
-    status = load(*m, progress, user, &why);
-    if (status == BP_OK)
-        return BP_OK;
-    return explicit ? error_set(error, status, "%s", why.message) : refuse(&why, error);
+    status = load(*m, wait, &why);
+    return status == BP_OK ? status : error_set(error, status, "%s", why.message);
 }
 
 void models_hold_again(model_entry *m)
@@ -352,6 +449,8 @@ static uint64_t expire(bp_engine *engine)
     uint64_t now = clock_now(), soonest = now + UINT64_C(3600000000000);
     model_entry *victim = room_excess(engine);
     for (model_entry *m = engine->entries; m; m = m->next) {
+        if (m->awaited_until > now && m->awaited_until < soonest)
+            soonest = m->awaited_until; /* it may leave then, for whatever reason */
         if (!residency_may_leave(m) || (!m->config.idle_ns && !m->retired && m != victim))
             continue;
         if (m->retired || m == victim || m->idle_at + m->config.idle_ns <= now) {
@@ -434,6 +533,12 @@ void models_stop(bp_engine *engine)
     pthread_mutex_unlock(&engine->lock);
     if (kept)
         pthread_join(engine->keeper, NULL);
+}
+
+void models_join(bp_engine *engine)
+{
+    for (model_entry *m = engine->entries; m; m = m->next)
+        join_loader(m);
 }
 
 void models_free(bp_engine *engine)

@@ -11,10 +11,8 @@
 
 #include <stdio.h>
 
-/* A model that is in demand stays this long before it has to make room for one that waits: what a load costs is worth it. */
-#define STAY_NS UINT64_C(1000000000)
-/* How long a load waits for room. */
-#define PATIENCE_NS UINT64_C(120000000000)
+/* A load that nobody waits for keeps its place so long: who waits in pieces comes back. */
+#define LINGER_NS UINT64_C(2000000000)
 
 enum { PASSES = 4 };
 
@@ -182,34 +180,44 @@ static bp_status check_possible(const bp_engine *engine, uint64_t need, bp_error
                      rounded_up(staying - (engine->budget - need)));
 }
 
-static bp_status give_up(const bp_engine *engine, uint64_t missing, bp_error *error)
+bp_status room_refuse(const model_entry *m, bp_error *error)
 {
+    const room_claim *claim = m->engine->claims;
+    while (claim && claim->model != m)
+        claim = claim->next;
+    if (!claim)
+        return error_set(error, BP_EBUSY, "model \"%s\" takes too long to load; try again later", m->config.name);
     char names[200];
-    name_holders(engine, false, names, sizeof names);
-    return error_set(error, BP_EBUSY, "%llu MiB of memory_budget are missing, and the models that hold them were in use for too long (%s); "
-                     "try again later", rounded_up(missing), names);
+    name_holders(m->engine, false, names, sizeof names);
+    return error_set(error, BP_EBUSY, "model \"%s\" needs %llu MiB more of memory_budget, and the models that hold it were in use for too "
+                     "long (%s); try again later", m->config.name, rounded_up(claim->missing), names);
+}
+
+static bool is_over(const model_entry *m, bool explicit, uint64_t begin, uint64_t now)
+{
+    return explicit ? now > begin + PATIENCE_NS : m->waiters == 0 && now > m->wanted_at + LINGER_NS;
 }
 
 /* Who is first has others leave, or closes them; who is not takes what is free. Whether there is room now, or when to look again. */
-static bool make_room(bp_engine *engine, const room_claim *claim, uint64_t missing, uint64_t now, uint64_t *until)
+static bool make_room(bp_engine *engine, const room_claim *claim, uint64_t now, uint64_t *until)
 {
     bool first = engine->claims == claim;
     *until = now + STAY_NS;
-    if (missing == 0)
+    if (claim->missing == 0)
         return first || may_pass(engine, claim);
     if (!first)
         return false;
-    model_entry *victim = victim_for(engine, missing);
+    model_entry *victim = victim_for(engine, claim->missing);
     if (victim) {
         residency_leave(victim);
         *until = 0;
     } else {
-        *until = close_some(engine, missing, now);
+        *until = close_some(engine, claim->missing, now);
     }
     return false;
 }
 
-static bp_status wait_for_room(model_entry *m, const loaded *l, const room_claim *claim, uint64_t *need, bp_error *error)
+static bp_status wait_for_room(model_entry *m, const loaded *l, bool explicit, room_claim *claim, uint64_t *need, bp_error *error)
 {
     bp_engine *engine = m->engine;
     for (uint64_t begin = clock_now();;) {
@@ -220,25 +228,25 @@ static bp_status wait_for_room(model_entry *m, const loaded *l, const room_claim
         if (status != BP_OK)
             return status;
         uint64_t now = clock_now(), until, room = engine->budget - *need;
-        uint64_t missing = engine->used > room ? engine->used - room : 0;
-        if (make_room(engine, claim, missing, now, &until))
+        claim->missing = engine->used > room ? engine->used - room : 0;
+        if (make_room(engine, claim, now, &until))
             return BP_OK;
         if (engine->stopping)
             return error_set(error, BP_ECANCELLED, "the server is shutting down");
-        if (now > begin + PATIENCE_NS)
-            return give_up(engine, missing, error);
+        if (is_over(m, explicit, begin, now))
+            return room_refuse(m, error);
         if (until > now)
             residency_wait(engine, until);
     }
 }
 
-bp_status room_take(model_entry *m, const loaded *l, bp_error *error)
+bp_status room_take(model_entry *m, const loaded *l, bool explicit, bp_error *error)
 {
     bp_engine *engine = m->engine;
     room_claim claim = {.model = m};
     uint64_t need = 0;
     enter(engine, &claim);
-    bp_status status = wait_for_room(m, l, &claim, &need, error);
+    bp_status status = wait_for_room(m, l, explicit, &claim, &need, error);
     if (status == BP_OK) {
         engine->used += need;
         m->bytes += need;

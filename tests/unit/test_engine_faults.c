@@ -671,6 +671,24 @@ static void first_requests_load_once(void **state)
     close_rig(&g);
 }
 
+static void who_gives_up_does_not_end_the_load(void **state)
+{
+    (void)state;
+    rig g;
+    open_rig(&g, (engine_model){0});
+    fake_compile_gate(&g.devices[0], true);
+    bp_request r = request_of_tokens(&g, "a", '1', 4, 10);
+    r.timeout_ns = 50000000;
+    expect_refusal(&g, &r, BP_ETIMEOUT, "model \"a\" was not in memory in time");
+    r.timeout_ns = 0;
+    r.wait_ms = 50;
+    expect_refusal(&g, &r, BP_ETIMEOUT, "model \"a\" was not in memory in time");
+    fake_compile_gate(&g.devices[0], false);
+    ask_well(&g, "a");
+    assert_int_equal(atomic_load(&fake_files[0].opened), 1);
+    close_rig(&g);
+}
+
 static void note_progress(void *user, double fraction, const char *what)
 {
     double *last = user;
@@ -828,7 +846,8 @@ static void visit(visitor *v, uint64_t dice, fake_answer *a, int32_t *tokens)
     bp_stream *s = fake_submit_request(v->rig->api, v->rig->engine, &r, a);
     if (!s) {
         v->refused += a->status == BP_EBUSY;
-        fake_note(a, a->status == BP_EBUSY, "a refusal for another reason");
+        v->late += a->status == BP_ETIMEOUT; /* while its model was loaded */
+        fake_note(a, a->status == BP_EBUSY || a->status == BP_ETIMEOUT, "a refusal for another reason");
         return;
     }
     bool more = true;
@@ -916,6 +935,7 @@ int main(void)
         cmocka_unit_test(models_of_a_device_take_turns),
         cmocka_unit_test(turns_are_of_time),
         cmocka_unit_test(first_requests_load_once),
+        cmocka_unit_test(who_gives_up_does_not_end_the_load),
         cmocka_unit_test(a_load_that_failed_is_tried_again_when_asked),
         cmocka_unit_test(a_load_that_failed_is_tried_again_after_a_while),
         cmocka_unit_test(a_reader_that_stops_loses_its_own_answer),

@@ -65,7 +65,8 @@ static void close_rig(rig *g)
     rmdir(g->folder);
 }
 
-static bp_status submit(rig *g, const char *model, uint32_t tokens, const bp_stream *beside, bp_stream **out, bp_error *error)
+static bp_status submit_within(rig *g, const char *model, uint32_t tokens, uint32_t wait_ms, const bp_stream *beside, bp_stream **out,
+                               bp_error *error)
 {
     bp_request r = {.size = sizeof r};
     g->api->defaults(g->engine, model, &r);
@@ -77,7 +78,13 @@ static bp_status submit(rig *g, const char *model, uint32_t tokens, const bp_str
     r.flags = BP_REQUEST_IGNORE_EOS;
     r.sampling.temperature = 0;
     r.beside = beside;
+    r.wait_ms = wait_ms;
     return g->api->submit(g->engine, &r, out, error);
+}
+
+static bp_status submit(rig *g, const char *model, uint32_t tokens, const bp_stream *beside, bp_stream **out, bp_error *error)
+{
+    return submit_within(g, model, tokens, 0, beside, out, error);
 }
 
 /* The last token of the answer; -1 where there is an error, which is said. */
@@ -430,6 +437,123 @@ static void who_fits_may_pass_a_few_times(void **state)
     close_rig(&g);
 }
 
+/* --- waiting -------------------------------------------------------------------------------------------------------------- */
+
+/* Who has waited for long enough goes, and once nobody waits any more others need not make room either. */
+static void a_wait_ends_when_it_is_enough(void **state)
+{
+    (void)state;
+    rig g;
+    bp_error error = {0};
+    bp_stream *s = NULL, *t = NULL;
+    open_rig(&g, 1, NULL);
+    assert_int_equal(submit(&g, "a", 3, NULL, &s, NULL), BP_OK);
+    uint64_t begin = clock_now();
+    assert_int_equal(submit_within(&g, "b", 3, 50, NULL, &t, &error), BP_ETIMEOUT);
+    assert_non_null(strstr(error.message, "model \"b\" was not in memory in time"));
+    assert_true(clock_now() - begin < 2000000000u);
+    assert_int_equal(state_of(&g, 1), BP_MODEL_LOADING); /* for who comes back */
+    for (int i = 0; i < 1000 && state_of(&g, 1) == BP_MODEL_LOADING; i++)
+        usleep(10000);
+    assert_int_equal(state_of(&g, 1), BP_MODEL_UNLOADED);
+    assert_true(ask(&g, "a", 3) >= 0);
+    assert_int_equal(stats_of(&g, "a").loads, 1);
+    assert_true(finish(&g, s) >= 0);
+    assert_true(ask(&g, "b", 3) >= 0);
+    close_rig(&g);
+}
+
+static void room_for_three(engine_model *m)
+{
+    m->max_batch = 2;
+    m->queue_limit = 1;
+}
+
+static void no_more_wait_than_the_queue_takes(void **state)
+{
+    (void)state;
+    enum { WAITERS = 3 };
+    rig g;
+    bp_error error = {0};
+    bp_stream *s = NULL, *t = NULL;
+    int32_t expected[MODELS];
+    pthread_t threads[WAITERS];
+    client clients[WAITERS];
+    learn(&g, expected);
+    open_rig(&g, 1, room_for_three);
+    assert_int_equal(submit(&g, "a", 3, NULL, &s, NULL), BP_OK);
+    for (uint32_t i = 0; i < WAITERS; i++) {
+        clients[i] = (client){.rig = &g, .requests = 1, .model = 1, .expected = expected};
+        begin(&clients[i], &threads[i]);
+    }
+    await_loading(&g, 1);
+    assert_int_equal(submit_within(&g, "b", 3, 5000, NULL, &t, &error), BP_EBUSY);
+    assert_non_null(strstr(error.message, "the queue is full: 3 requests wait for model \"b\" to be loaded"));
+    assert_true(finish(&g, s) >= 0);
+    for (uint32_t i = 0; i < WAITERS; i++)
+        end(&clients[i], threads[i]);
+    close_rig(&g);
+}
+
+/* Who has a request of a model that is to make room may still ask for its tokens: if that waited, both would. */
+static void words_of_a_model_in_use_do_not_wait(void **state)
+{
+    (void)state;
+    rig g;
+    bp_stream *s = NULL;
+    int32_t expected[MODELS], ids[8];
+    uint64_t count = 0;
+    pthread_t thread;
+    learn(&g, expected);
+    open_rig(&g, 1, NULL);
+    assert_int_equal(submit(&g, "a", 3, NULL, &s, NULL), BP_OK);
+    client other = {.rig = &g, .requests = 1, .model = 1, .expected = expected};
+    begin(&other, &thread);
+    await_loading(&g, 1);
+    sleep(2); /* longer than a model in demand may stay */
+    assert_int_equal(g.api->tokenize(g.engine, "a", "Hello", 5, 0, ids, 8, &count, NULL), BP_OK);
+    assert_int_equal(state_of(&g, 1), BP_MODEL_LOADING);
+    assert_true(finish(&g, s) >= 0);
+    end(&other, thread);
+    close_rig(&g);
+}
+
+/* One thread that has requests of two models running, of which one fits, as the batch frontend has: it never waits for one while
+ * it has the other's to read, and each model gets its turn. */
+static void one_thread_serves_two_models(void **state)
+{
+    (void)state;
+    enum { REQUESTS = 40, AHEAD = 8 };
+    rig g;
+    bp_error error = {0};
+    bp_stream *streams[REQUESTS] = {NULL};
+    bool over[REQUESTS] = {false};
+    int32_t expected[MODELS];
+    learn(&g, expected);
+    open_rig(&g, 1, NULL);
+    uint64_t begin = clock_now();
+    for (uint32_t first = 0; first < REQUESTS;) {
+        for (uint32_t i = first; i < first + AHEAD && i < REQUESTS; i++) {
+            bp_status status = over[i] || streams[i] ? BP_OK : submit_within(&g, names[i % 2], 3, 1, NULL, &streams[i], &error);
+            if (status != BP_OK)
+                assert_int_equal(status, BP_ETIMEOUT);
+        }
+        for (uint32_t i = first; i < first + AHEAD && i < REQUESTS; i++) {
+            if (!streams[i])
+                continue;
+            assert_int_equal(finish(&g, streams[i]), expected[i % 2]);
+            streams[i] = NULL;
+            over[i] = true;
+        }
+        while (first < REQUESTS && over[first])
+            first++;
+        assert_true(clock_now() - begin < 60000000000u);
+        usleep(1000);
+    }
+    assert_true(stats_of(&g, "a").loads + stats_of(&g, "b").loads < REQUESTS); /* a load serves more than one */
+    close_rig(&g);
+}
+
 /* --- crowds --------------------------------------------------------------------------------------------------------------- */
 
 static void nothing_fails_in_a_crowd(void **state)
@@ -544,6 +668,10 @@ int main(void)
         cmocka_unit_test(no_more_leave_than_must),
         cmocka_unit_test(room_goes_to_who_came_first),
         cmocka_unit_test(who_fits_may_pass_a_few_times),
+        cmocka_unit_test(a_wait_ends_when_it_is_enough),
+        cmocka_unit_test(no_more_wait_than_the_queue_takes),
+        cmocka_unit_test(words_of_a_model_in_use_do_not_wait),
+        cmocka_unit_test(one_thread_serves_two_models),
         cmocka_unit_test(nothing_fails_in_a_crowd),
         cmocka_unit_test(nobody_starves),
         cmocka_unit_test(siblings_do_not_wait),

@@ -111,7 +111,7 @@ typedef struct bp_request {
     uint32_t grammar_bytes, grammar_kind; /* BP_GRAMMAR_… */
     const char *tool_name; /* TOOLS_REQUIRED: the tool that is called; NULL: any */
     uint32_t tool_choice;  /* BP_TOOLS_…; with AUTO and a grammar the answer calls tools or fits the grammar */
-    uint32_t unused;
+    uint32_t wait_ms;      /* how long submit() waits for a model that is not in memory; 0: two minutes, as for all else */
     uint64_t reserved[1]; /* new fields go here, so that `sampling` may grow at the end */
     bp_sampling sampling; /* stays last */
 } bp_request;
@@ -191,7 +191,9 @@ typedef struct bp_engine_api {
     /* Here and below, out->size is set by the caller. */
     void (*defaults)(bp_engine *engine, const char *model, bp_request *out);
     /* Checks the request, copies what it needs and queues it. Errors: BP_EINVAL, BP_ENOTFOUND (model), BP_ECONTEXT,
-     * BP_EGRAMMAR, BP_EBUSY (the queue is full: try again later), BP_ENOMEM. A model that is not loaded is loaded first. */
+     * BP_EGRAMMAR, BP_EBUSY (the queue is full, or other models kept this one out for two minutes: try again later), BP_ENOMEM. A model that is
+     * not in memory is loaded first, and as many requests wait for it as its queue has room for. BP_ETIMEOUT: that took longer
+     * than wait_ms or timeout_ns; the model comes for two seconds more, so who submits again goes on waiting. */
     bp_status (*submit)(bp_engine *engine, const bp_request *request, bp_stream **out, bp_error *error);
     /* Waits for the next event, at most timeout_ns (UINT64_MAX: no limit); BP_ETIMEOUT leaves the stream as it was. */
     bp_status (*next)(bp_stream *stream, uint64_t timeout_ns, bp_event *out, bp_error *error);
