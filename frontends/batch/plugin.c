@@ -6,6 +6,7 @@
  *
  * Invariants:
  *   - A result is written when all before it are; memory is bounded by the ring.
+ *   - No model is waited for while answers run: these may be what it waits for.
  *   - What ends early (stop(), a lost device, an output that is gone) leaves whole results; another run goes on there. */
 #include "batch/job.h"
 #include "batch/lines.h"
@@ -54,7 +55,7 @@ struct bp_frontend {
     job *ring;             /* [capacity] */
     uint32_t capacity, first, count;
     uint32_t running;      /* streams of jobs */
-    bool full;             /* the engine's queue was: try again when a stream of ours ends, or later */
+    bool full;             /* the engine's queue was, or a model was not in memory: try again when a stream of ours ends, or later */
     bool input_ended;
     uint64_t results, errors;
 };
@@ -106,6 +107,7 @@ static bp_status start_job(batch *b, job *j, bp_error *error)
 {
     while (is_startable(j) && !b->full) {
         bp_error why = {0};
+        j->body.request.wait_ms = b->running ? 1 : WAIT_MS;
         if (j->body.prompts)
             openai_request_choose(&j->body, j->started);
         bp_status status = b->api->submit(b->engine, &j->body.request, &j->streams[j->started], &why);
@@ -114,7 +116,7 @@ static bp_status start_job(batch *b, job *j, bp_error *error)
             calls_open(&j->calls, &j->body, b->api, b->engine, j->seed);
             j->started++;
             b->running++;
-        } else if (status == BP_EBUSY) {
+        } else if (status == BP_EBUSY || status == BP_ETIMEOUT) {
             b->full = true;
         } else if (ends_batch(b, status)) {
             return fail(error, status, "%s", why.message);

@@ -6,6 +6,8 @@
  * response has begun nothing can stand in it: there the next write tells. */
 #include "http/http.h"
 
+#include "common/fail.h"
+
 #include <arpa/inet.h>
 #include <dirent.h>
 #include <poll.h>
@@ -14,6 +16,10 @@
 #include <sys/ioctl.h>
 #include <sys/socket.h>
 #include <unistd.h>
+
+/* How long a model is waited for before the client is looked at, and in all. */
+#define GLANCE_MS 250
+#define PATIENCE_NS UINT64_C(120000000000)
 
 /* The port, and the address as CivetWeb writes it. */
 static bool describe(const struct sockaddr_storage *address, char out[INET6_ADDRSTRLEN], int *port)
@@ -84,6 +90,31 @@ void clients_hang_up(const http *server)
     }
     if (all)
         closedir(all);
+}
+
+bp_status client_submit(exchange *e, const bp_request *request, bp_stream **out, bp_error *error)
+{
+    const uint64_t began = e->server->host->now(e->server->host->context);
+    bp_request glance = *request;
+    glance.wait_ms = GLANCE_MS;
+    for (;;) {
+        bp_status status = e->server->api->submit(e->server->engine, &glance, out, error);
+        if (status != BP_ETIMEOUT)
+            return status;
+        if (client_gone(e)) {
+            e->left = true;
+            return BP_ECANCELLED;
+        }
+        if (e->server->host->now(e->server->host->context) - began > PATIENCE_NS)
+            return fail(error, BP_EBUSY, "model \"%.200s\" takes too long to load; try again later", request->model);
+    }
+}
+
+void client_left(exchange *e)
+{
+    e->left = true;
+    e->status = 499;
+    mg_disable_connection_keep_alive(e->connection);
 }
 
 bool client_gone(exchange *e)

@@ -146,8 +146,7 @@ bool outgoing_send(generation *g, outgoing *o)
 
 void generation_lost(generation *g)
 {
-    g->exchange->status = 499;
-    mg_disable_connection_keep_alive(g->exchange->connection);
+    client_left(g->exchange);
 }
 
 static void finish(generation *g, outgoing *o, bool failed)

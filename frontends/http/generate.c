@@ -85,7 +85,6 @@ static const bp_stream *any_running(const generation *g)
 /* The next answer, with its lists of log-probabilities. */
 static bp_status submit_one(generation *g, bp_error *error)
 {
-    const http *server = g->exchange->server;
     openai_request *r = &g->request;
     answer *a = &g->answers[g->submitted];
     const bool scores = r->request.flags & BP_REQUEST_PROMPT_LOGPROBS;
@@ -98,9 +97,9 @@ static bp_status submit_one(generation *g, bp_error *error)
     *a = (answer){.index = g->submitted, .logprobs = r->logprobs ? json_array() : NULL, .prompt = scores ? json_array() : NULL};
     bp_status status = BP_ENOMEM;
     if ((a->logprobs || !r->logprobs) && (a->prompt || !scores))
-        status = server->api->submit(server->engine, &request, &a->stream, error);
+        status = client_submit(g->exchange, &request, &a->stream, error);
     if (status == BP_OK) {
-        calls_open(&a->calls, r, server->api, server->engine, g->id);
+        calls_open(&a->calls, r, g->exchange->server->api, g->exchange->server->engine, g->id);
         return status;
     }
     json_decref(a->logprobs);

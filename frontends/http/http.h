@@ -81,6 +81,7 @@ typedef struct exchange {
     bp_usage usage;         /* of all its answers */
     int socket;             /* the connection's, once looked for; -1 where it is not found */
     bool looked, probed;
+    bool left;              /* nobody waits for the response: there will be none */
     pthread_mutex_t lock;   /* of what follows */
     pthread_cond_t changed; /* `arrived` was set */
     bool arriving, arrived; /* the body is being read; was read, or never will be */
@@ -140,6 +141,11 @@ bool reply_stream_end(exchange *e);
 
 /* client.c: whether nobody waits for the response any more. Looks at the connection without waiting. */
 bool client_gone(exchange *e);
+/* Ends the exchange without a response. */
+void client_left(exchange *e);
+/* The engine's submit(). While the model is on its way the connection is looked at; once nobody waits it is BP_ECANCELLED, and
+ * what is replied goes nowhere. */
+bp_status client_submit(exchange *e, const bp_request *request, bp_stream **out, bp_error *error);
 /* Whether more has come from it than was read. */
 bool client_sends_more(const exchange *e);
 /* Ends what is read from the connection: who waits for more finds its end. */

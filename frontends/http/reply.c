@@ -52,6 +52,10 @@ void reply_json(exchange *e, int status, json_t *value)
 void reply_refusal(exchange *e, int status, const refusal *why)
 {
     char extra[64] = "";
+    if (e->left) {
+        client_left(e);
+        return;
+    }
     if (status == 401)
         snprintf(extra, sizeof extra, "WWW-Authenticate: Bearer\r\n");
     if (status == 429 || status == 503)

@@ -14,12 +14,11 @@ static bp_stream *any_running(const vectors *v)
 
 static bool submit_more(vectors *v)
 {
-    const http *server = v->exchange->server;
     while (v->submitted < v->count && v->running < IN_FLIGHT) {
         bp_error error = {0};
         v->choose(v->user, v->submitted);
         v->request->beside = any_running(v);
-        bp_status status = server->api->submit(server->engine, v->request, &v->streams[v->submitted], &error);
+        bp_status status = client_submit(v->exchange, v->request, &v->streams[v->submitted], &error);
         if (status == BP_EBUSY && v->running > 0)
             return true;
         if (status != BP_OK) {
@@ -101,10 +100,8 @@ void vectors_clear(vectors *v)
 
 void vectors_reply(vectors *v, int end)
 {
-    if (end == VECTORS_REFUSED) {
+    if (end == VECTORS_REFUSED)
         reply_refused(v->exchange, &v->why);
-    } else {
-        v->exchange->status = 499;
-        mg_disable_connection_keep_alive(v->exchange->connection);
-    }
+    else
+        client_left(v->exchange);
 }

@@ -117,3 +117,22 @@ def test_a_batch_that_is_held_to_forms(tmp_path):
     assert choice["finish_reason"] == "tool_calls" and choice["message"]["content"] is None and call["function"]["name"] == "add"
     assert set(json.loads(call["function"]["arguments"])) == {"a", "b"}
     assert refused["error"]["param"] == "response_format"
+
+
+def test_a_batch_over_models_that_take_each_others_place(tmp_path):
+    """Lines of two models in turn, of which one fits: neither waits for room that the other's answers hold."""
+    lines, out, config = tmp_path / "in", tmp_path / "out", tmp_path / "batch.yaml"
+    asks = [{"model": ("qwen", "gemma")[i % 2], "prompt": f"{i}, ", "max_tokens": 60, "ignore_eos": True, "seed": i, "logprobs": 5} for i in range(6)]
+    lines.write_text("".join(json.dumps(ask) + "\n" for ask in asks))
+    config.write_text(f"""
+memory_budget: 700MiB
+backends: {{ cpu: {{ plugin: cpu }} }}
+models:
+  qwen: {{ file: {fetch("qwen2.5-coder")}, context: 1024, kv_tokens: 4096 }}
+  gemma: {{ file: {fetch("gemma3")}, context: 1024, kv_tokens: 4096 }}
+frontends: {{ batch: {{ plugin: batch, input: {lines}, output: {out}, parallel: 6 }} }}
+""")
+    said = run([PROGRAM, "run", config])
+    assert said.returncode == 0, said.stderr.decode()
+    results = [json.loads(line) for line in out.read_text().splitlines()]
+    assert [r["line"] for r in results] == list(range(1, 7)) and not any(r.get("error") for r in results)

@@ -167,6 +167,11 @@ def smollm2():
     return subprocess.run([ROOT / "tools" / "fetch", "smollm2"], capture_output=True, text=True, check=True).stdout.strip()
 
 
+@pytest.fixture(scope="session")
+def minilm():
+    return subprocess.run([ROOT / "tools" / "fetch", "minilm"], capture_output=True, text=True, check=True).stdout.strip()
+
+
 @pytest.fixture(scope="module")
 def server(tmp_path_factory, smollm2):
     """One model, `smol`; after each test it must still answer."""

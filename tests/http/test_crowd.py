@@ -1,7 +1,7 @@
 """Many connections at a time: idle ones that stay, streams that run, and more of either than there are threads for. CI plays a sample; the
 whole is
 
-    BACKPLANE_CROWD="2000 256" ctest --preset release -R http.crowd --verbose
+    BACKPLANE_CROWD="2000 256" ctest --test-dir build/release -R http.crowd --verbose
 """
 
 import json
@@ -153,13 +153,16 @@ def test_61_streams_for_all_threads_leave_some_for_health(tmp_path, smollm2):
 
 
 def order_of(server, asked):
-    """Sends (key, body) while one request runs, and gives the places in `asked` in the order in which their answers came."""
-    hold = Streams([connect(server, "/v1/completions", {**STREAM, "max_tokens": 300}, "a")])
+    """Sends (key, body) while one request runs that none of them may push aside, and gives the places in `asked` in the order in which
+    their answers came."""
+    hold = Streams([connect(server, "/v1/completions", {**STREAM, "max_tokens": 4000, "priority": 5}, "a")])
     hold.read_until(started)
     connections = []
     for place, (key, body) in enumerate(asked):
         connections.append(connect(server, "/v1/completions", {**STREAM, "max_tokens": 2, **body}, key))
+        deadline = time.monotonic() + 20
         while f'backplane_requests_waiting{{model="smol"}} {place + 1}\n' not in server.get("/metrics", ["Authorization: Bearer a"]).body.decode():
+            assert time.monotonic() < deadline
             time.sleep(0.01)
     hold.close()
     streams, order = Streams(connections), []
@@ -176,7 +179,7 @@ def order_of(server, asked):
 
 def test_keys_take_turns_and_priorities_go_first(tmp_path, smollm2):
     (tmp_path / "keys").write_text("a\nb\n")
-    s = Server(tmp_path, f"  smol: {{ file: {smollm2}, load: eager, context: 512, max_batch: 1 }}", ", api_key_file: keys, max_priority: 5")
+    s = Server(tmp_path, f"  smol: {{ file: {smollm2}, load: eager, context: 4096, max_batch: 1 }}", ", api_key_file: keys, max_priority: 5")
     order = order_of(s, [("a", {})] * 8 + [("b", {}), ("b", {})])
     assert order[0] == 8 and 9 in order[:3] and [place for place in order if place < 8] == list(range(8))
     assert order_of(s, [("a", {"priority": -1}), ("a", {}), ("b", {"priority": 5}), ("a", {"priority": 2})]) == [2, 3, 1, 0]

@@ -3,20 +3,14 @@
 import base64
 import math
 import struct
-import subprocess
 import threading
 
 import openai
 import pytest
 
-from conftest import ROOT, Server, error_of
+from conftest import Server, error_of
 
 TEXTS = ["A man is eating food.", "Someone eats.", "The weather is lovely today.", "x", "word " * 60]
-
-
-@pytest.fixture(scope="module")
-def minilm():
-    return subprocess.run([ROOT / "tools" / "fetch", "minilm"], capture_output=True, text=True, check=True).stdout.strip()
 
 
 @pytest.fixture(scope="module")

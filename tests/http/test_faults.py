@@ -3,12 +3,11 @@ neighbour's stream goes on with the same bits, and one with the fault, with `sic
 
 import json
 import socket
-import subprocess
 import time
 
 import pytest
 
-from conftest import BUILD, ROOT, Neighbour, Server, answer, error_of, events_of, read_all
+from conftest import BUILD, Neighbour, Server, answer, error_of, events_of, read_all
 
 FAULTY = BUILD / "tests" / "plugins" / "faulty" / "faulty.so"
 PROMPT = {"prompt": "A, B, C, D,", "max_tokens": 4, "temperature": 0}
@@ -198,11 +197,6 @@ def test_70_infinity_is_a_number_that_json_has(start):
         for entry in chat["choices"][0]["logprobs"]["content"]:
             assert entry["logprob"] == 0 and all(top["logprob"] in (0, -9999.0) for top in entry["top_logprobs"])
         assert_healthy(server)
-
-
-@pytest.fixture(scope="session")
-def minilm():
-    return subprocess.run([ROOT / "tools" / "fetch", "minilm"], capture_output=True, text=True, check=True).stdout.strip()
 
 
 @pytest.mark.parametrize("fault", ["nan", "short", "error"])

@@ -181,3 +181,31 @@ def test_73_a_second_signal_while_it_drains(slow):
     slow.process.send_signal(signal.SIGTERM)
     assert slow.process.wait(5) == 128 + signal.SIGTERM and time.monotonic() - began < 0.5
     read_all(connection)
+
+
+# --- a model that is on its way ---------------------------------------------------------------------------------------
+
+
+def test_a_client_that_leaves_before_its_model_came(tmp_path, smollm2, minilm):
+    """Its request ends at once, not when the two minutes are over that a model may take; and then nobody makes room for the model."""
+    server = Server(tmp_path, f"  smol: {{ file: {smollm2}, kv_tokens: 4096 }}\n  mini: {{ file: {minilm} }}", top="memory_budget: 240MiB\n")
+    ask = {"model": "smol", "prompt": "Hello", "max_tokens": 4000, "temperature": 1, "seed": 1}
+    running = send(server, {**ask, "stream": True})
+    assert running.recv(100)
+    for path, body in [("/v1/embeddings", {"input": "Hello"}), ("/v1/rerank", {"query": "a", "documents": ["b"]})]:
+        leaving = send(server, {"model": "mini", **body}, path)
+        leaving.settimeout(1)
+        with pytest.raises(TimeoutError):
+            leaving.recv(1)
+        leaving.close()
+    until = time.monotonic() + 10
+    while 'backplane_http_requests_total{status="499"} 2' not in server.get("/metrics").body.decode():
+        assert time.monotonic() < until
+        time.sleep(0.05)
+    time.sleep(2.5) # so long a load that nobody waits for keeps its place
+    assert metric(server, "backplane_requests_running") == 1
+    running.close()
+    assert server.post("/v1/completions", {**ask, "max_tokens": 2}).status == 200
+    assert 'backplane_model_loads_total{model="mini"} 0' in server.get("/metrics").body.decode()
+    assert server.post("/v1/embeddings", {"model": "mini", "input": "Hello"}).status == 200
+    assert server.stop() == 0
