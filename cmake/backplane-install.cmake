@@ -16,6 +16,7 @@ configure_package_config_file(cmake/BackplaneConfig.cmake.in ${CMAKE_CURRENT_BIN
 write_basic_package_version_file(${CMAKE_CURRENT_BINARY_DIR}/BackplaneConfigVersion.cmake
   COMPATIBILITY SameMajorVersion ARCH_INDEPENDENT)
 install(FILES ${CMAKE_CURRENT_BINARY_DIR}/BackplaneConfig.cmake ${CMAKE_CURRENT_BINARY_DIR}/BackplaneConfigVersion.cmake
+  cmake/plugin.map
   DESTINATION ${BACKPLANE_PACKAGE_DIRECTORY})
 
 # Relative to the file itself, so that an installation may be moved.

@@ -16,7 +16,7 @@
 
 static const cli_command *const commands[] = {&command_run,   &command_chat,    &command_batch,    &command_plugins,
                                               &command_check, &command_inspect, &command_tokenize, &command_bench,
-                                              NULL};
+                                              &command_new_plugin, NULL};
 
 static const char *variable(void *user, const char *name)
 {

@@ -5,6 +5,6 @@
 #include "commands/cli.h"
 
 extern const cli_command command_run, command_chat, command_batch, command_plugins, command_check, command_inspect,
-    command_tokenize, command_bench;
+    command_tokenize, command_bench, command_new_plugin;
 
 #endif

@@ -14,7 +14,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { MAX_DIRECTORIES = 32, MAX_NAME = 32, MAX_FILES = 1024 };
+enum { MAX_DIRECTORIES = 32, MAX_NAME = PLUGINS_MAX_NAME, MAX_FILES = 1024 };
 
 typedef struct record record;
 struct record {
@@ -109,7 +109,7 @@ const char *const *plugins_directories(const plugins *p, size_t *count)
 
 /* --- checks ----------------------------------------------------------------------------------------------------------- */
 
-static bool is_plugin_name(const char *name)
+bool plugins_is_name(const char *name)
 {
     size_t length = name ? strspn(name, "abcdefghijklmnopqrstuvwxyz0123456789_-") : 0;
     return length > 0 && length <= MAX_NAME && !name[length];
@@ -156,7 +156,7 @@ static bp_status check_descriptor(const plugins *p, const char *path, const char
         return status;
     if (d->kind != BP_PLUGIN_BACKEND && d->kind != BP_PLUGIN_FRONTEND)
         return error_set(error, BP_EUNSUPPORTED, "%s is of the kind %u, which is neither a backend nor a frontend", path, d->kind);
-    if (!is_plugin_name(d->name))
+    if (!plugins_is_name(d->name))
         return error_set(error, BP_EINVAL, "%s has the name \"%.40s\", which is not 1 to %d of a-z, 0-9, _ and -", path,
                          d->name ? d->name : "", MAX_NAME);
     if (expected && strcmp(d->name, expected) != 0)
@@ -297,7 +297,7 @@ static bp_status fail_not_found(const plugins *p, const char *name, bp_error *er
 
 static bp_status load_named(plugins *p, const char *name, const plugin **out, bp_error *error)
 {
-    if (!is_plugin_name(name))
+    if (!plugins_is_name(name))
         return error_set(error, BP_EINVAL, "\"%.40s\" is not a plugin's name (1 to %d of a-z, 0-9, _ and -) nor a path", name,
                          MAX_NAME);
     for (size_t i = 0; i < p->directory_count; i++) {

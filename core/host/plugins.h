@@ -53,4 +53,7 @@ bp_status plugins_list(plugins *p, const plugins_report **out, size_t *count, bp
 
 const char *plugins_kind_name(uint32_t kind); /* "backend" */
 
+enum { PLUGINS_MAX_NAME = 32 };
+bool plugins_is_name(const char *name); /* 1 to PLUGINS_MAX_NAME of a-z, 0-9, _ and -; NULL is none */
+
 #endif

@@ -6,7 +6,7 @@ import pytest
 
 from conftest import PROGRAM, ROOT, backplane
 
-COMMANDS = ["run", "chat", "batch", "plugins", "check", "inspect", "tokenize", "bench"]
+COMMANDS = ["run", "chat", "batch", "plugins", "check", "inspect", "tokenize", "bench", "new-plugin"]
 
 
 def test_help_lists_every_command():

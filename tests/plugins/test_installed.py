@@ -1,0 +1,141 @@
+"""What a plugin's author has: an installation that was moved, compilers, and nothing of the sources.
+
+Plugins are built from the prefix alone, with every warning an error, and run on a real model."""
+
+import os
+import pathlib
+import signal
+import subprocess
+import threading
+import time
+
+import pytest
+
+BUILD = pathlib.Path(os.environ["BACKPLANE_TEST_BUILD"])
+FLAGS = "-Wall -Wextra -Wpedantic -Werror"
+KINDS = {"backend": [], "backend-cpp": ["--cpp"], "frontend": ["--frontend"], "frontend-cpp": ["--frontend", "--cpp"]}
+PARROT = "You are a helpful AI assistant named SmolLM, trained by Hugging Face\n"  # as the model's template begins
+
+
+class Installation:
+    """A moved prefix. Commands find it by the PATH alone; nothing else of this machine's environment is passed on."""
+
+    def __init__(self, folder):
+        done = subprocess.run(["cmake", "--install", BUILD, "--prefix", folder / "first"], capture_output=True, text=True)
+        assert done.returncode == 0, done.stderr
+        self.folder, self.prefix = folder, folder / "prefix"
+        (folder / "first").rename(self.prefix)
+        self.environment = {"PATH": f"{self.prefix / 'bin'}:{os.environ['PATH']}", "HOME": str(folder),
+                            "MODEL": os.environ["BACKPLANE_SMOLLM2"]}
+
+    def run(self, *command, code=0, **keywords):
+        keywords = {"capture_output": True, "text": True, "timeout": 60, "cwd": self.folder, "env": self.environment} | keywords
+        done = subprocess.run([str(word) for word in command], **keywords)
+        assert done.returncode == code, f"{command}: {done.returncode}\n{done.stdout}\n{done.stderr}"
+        return done
+
+    def new_plugin(self, name, options):
+        self.run("backplane", "new-plugin", name, *options)
+        return Project(self, name)
+
+
+class Project:
+    def __init__(self, installation, name):
+        self.installation, self.folder = installation, installation.folder / name
+        self.file, self.configuration = self.folder / "build" / f"{name}.so", self.folder / f"{name}.yaml"
+        self.source = next(file for file in self.folder.iterdir() if file.suffix in (".c", ".cpp"))
+
+    def build(self):
+        language = {".c": "C", ".cpp": "CXX"}[self.source.suffix]
+        self.installation.run("cmake", "-S", self.folder, "-B", self.folder / "build", f"-DCMAKE_{language}_FLAGS={FLAGS}")
+        self.installation.run("cmake", "--build", self.folder / "build")
+
+    def change(self, old, new, file=None):
+        file = file or self.source
+        text = file.read_text()
+        assert text.count(old) == 1
+        file.write_text(text.replace(old, new))
+
+    def run(self, text="", **keywords):
+        return self.installation.run("backplane", "run", self.configuration, input=text, **keywords)
+
+
+@pytest.fixture(scope="module")
+def installation(tmp_path_factory):
+    return Installation(tmp_path_factory.mktemp("installed"))
+
+
+@pytest.fixture(scope="module")
+def projects(installation):
+    made = {kind: installation.new_plugin(kind, options) for kind, options in KINDS.items()}
+    for project in made.values():
+        project.build()
+    return made
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_new_plugin_exports_one_symbol_and_is_listed(projects, kind):
+    project = projects[kind]
+    symbols = project.installation.run("nm", "-D", "--defined-only", project.file).stdout
+    assert [line.split()[-1] for line in symbols.splitlines()] == ["bp_plugin_entry"]
+    listed = project.installation.run("backplane", "plugins", "--path", project.file.parent, kind).stdout
+    assert listed.split()[:2] == [kind, kind.split("-")[0]] and str(project.file) in listed
+
+
+@pytest.mark.parametrize("kind", ["backend", "backend-cpp"])
+def test_a_new_backend_runs_a_model(projects, kind):
+    assert projects[kind].run().stdout == PARROT
+
+
+def test_one_word_asks_the_model_itself(projects):
+    project = projects["backend"]
+    cpu = project.folder / "cpu.yaml"
+    cpu.write_text(project.configuration.read_text().replace("plugin: ./build/backend.so", "plugin: cpu"))
+    said = project.installation.run("backplane", "run", cpu).stdout
+    assert "help" in said and said != PARROT
+
+
+@pytest.mark.parametrize("kind", ["frontend", "frontend-cpp"])
+def test_a_new_frontend_asks_a_model(projects, kind):
+    done = projects[kind].run("The capital of France is\n\nOne, two, three,")
+    first, empty, last, end = done.stdout.split("\n")
+    assert first == "The capital of France is Paris." and empty == end == ""
+    assert last.startswith("One, two, three, four,")
+    assert f"error: {kind}: the prompt is empty" in done.stderr
+
+
+@pytest.mark.parametrize("kind", ["frontend", "frontend-cpp"])
+def test_a_new_frontend_says_what_it_cannot_do(projects, kind):
+    assert "longer than 64 KiB; cut it into shorter ones" in projects[kind].run("a" * 70000, code=1).stderr
+    with open("/dev/full", "w") as full:
+        done = projects[kind].run("One", code=1, capture_output=False, stdout=full, stderr=subprocess.PIPE)
+    assert "standard output cannot be written" in done.stderr
+
+
+@pytest.mark.parametrize("kind", ["frontend", "frontend-cpp"])
+def test_a_new_frontend_stops_when_it_is_told_to(projects, kind):
+    project = projects[kind]
+    with subprocess.Popen(["backplane", "run", project.configuration], env=project.installation.environment, text=True,
+                          stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL) as process:
+        watchdog = threading.Timer(30, process.kill)
+        watchdog.start()
+        process.stdin.write("The capital of France is\n")
+        process.stdin.flush()
+        assert process.stdout.readline() == "The capital of France is Paris.\n"
+        begin = time.monotonic()
+        process.send_signal(signal.SIGTERM)
+        assert process.wait(20) == 0 and time.monotonic() - begin < 5  # while standard input is open
+        watchdog.cancel()
+
+
+@pytest.mark.parametrize("options, code, sentence", [
+    (["--cpp"], 1, "thrown on purpose"),
+    (["--frontend", "--cpp"], 1, "thrown on purpose"),
+])
+def test_an_exception_ends_at_the_boundary(installation, options, code, sentence):
+    """In every function that can throw: the first of them that is called says it, and the program goes on to its own end."""
+    project = installation.new_plugin("throws" + options[0].strip("-"), options)
+    project.change("#include <exception>\n", "#include <exception>\n#include <stdexcept>\n")
+    project.change("return work();", 'throw std::runtime_error("thrown on purpose");\n        return work();')
+    project.build()
+    assert sentence in project.run("One\n", code=code).stderr
