@@ -113,6 +113,10 @@ static void defaults(bp_engine *engine, const char *model, bp_request *out)
         if (m->config.sampling.size)
             request.sampling = m->config.sampling;
     }
+    /* It lies last in the request, and is as long as the caller's. */
+    uint32_t before = offsetof(bp_request, sampling);
+    if (out->size < sizeof request)
+        request.sampling.size = out->size > before ? out->size - before : 0;
     give(out, &request, sizeof request);
 }
 

@@ -625,6 +625,12 @@ static void older_callers_are_not_overrun(void **state)
         assert_int_equal(*at, 0x5a);
     for (const char *at = (const char *)request.reserved; at < (const char *)(&request + 1); at++)
         assert_int_equal(*at, 0x5a);
+    request.size = offsetof(bp_request, sampling) + offsetof(bp_sampling, seed);
+    g.api->defaults(g.engine, "a", &request);
+    assert_int_equal(request.size, offsetof(bp_request, sampling) + offsetof(bp_sampling, seed));
+    assert_int_equal(request.sampling.size, offsetof(bp_sampling, seed));
+    for (const char *at = (const char *)&request.sampling.seed; at < (const char *)(&request + 1); at++)
+        assert_int_equal(*at, 0x5a);
     close_rig(&g);
 }
 
