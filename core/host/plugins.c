@@ -16,6 +16,9 @@
 
 enum { MAX_DIRECTORIES = 32, MAX_NAME = PLUGINS_MAX_NAME, MAX_FILES = 1024 };
 
+/* Since this minor bp_message, of which requests have arrays, is longer; arrays of the shorter ones would be read astray. */
+enum { FRONTEND_OLDEST_MINOR = 1 };
+
 typedef struct record record;
 struct record {
     record *next;
@@ -156,6 +159,9 @@ static bp_status check_descriptor(const plugins *p, const char *path, const char
         return status;
     if (d->kind != BP_PLUGIN_BACKEND && d->kind != BP_PLUGIN_FRONTEND)
         return error_set(error, BP_EUNSUPPORTED, "%s is of the kind %u, which is neither a backend nor a frontend", path, d->kind);
+    if (d->kind == BP_PLUGIN_FRONTEND && d->abi_minor < FRONTEND_OLDEST_MINOR)
+        return error_set(error, BP_EUNSUPPORTED, "%s is a frontend for plugin ABI %u.%u, whose messages are shorter; build it against "
+                         "these headers, of %d.%d", path, d->abi_major, d->abi_minor, BP_ABI_MAJOR, BP_ABI_MINOR);
     if (!plugins_is_name(d->name))
         return error_set(error, BP_EINVAL, "%s has the name \"%.40s\", which is not 1 to %d of a-z, 0-9, _ and -", path,
                          d->name ? d->name : "", MAX_NAME);

@@ -11,6 +11,7 @@ from conftest import PLUGIN_FILES, ROOT, backplane
 REFUSALS = {
     "wrong_major": "is built for plugin ABI 2.3",
     "newer_minor": "needs plugin ABI 1.4",
+    "short_messages": "whose messages are shorter",
     "no_symbol": "exports no bp_plugin_entry",
     "no_descriptor": "returned no descriptor",
     "no_ops": "has no operations table",

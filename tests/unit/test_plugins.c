@@ -64,6 +64,7 @@ static void unfit_descriptors_are_refused(void **state)
     refuse("oversized_ops", BP_EUNSUPPORTED, "has an operations table of");
     refuse("torn_ops", BP_EINVAL, "ends inside a slot");
     refuse("unknown_kind", BP_EUNSUPPORTED, "is of the kind 77");
+    refuse("short_messages", BP_EUNSUPPORTED, "is a frontend for plugin ABI 1.0, whose messages are shorter");
     refuse("bad_name", BP_EINVAL, "has the name \"Bad Name\"");
     refuse("bad_options", BP_EINVAL, "has a bad option table: option threads is stored at offset 8 of a config struct of 8 bytes");
     refuse("unresolved", BP_EINVAL, "cannot be loaded: undefined symbol: unresolved_function");
