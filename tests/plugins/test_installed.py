@@ -4,6 +4,7 @@ Plugins are built from the prefix alone, with every warning an error, and run on
 
 import os
 import pathlib
+import re
 import signal
 import subprocess
 import threading
@@ -11,6 +12,7 @@ import time
 
 import pytest
 
+ROOT = pathlib.Path(__file__).resolve().parents[2]
 BUILD = pathlib.Path(os.environ["BACKPLANE_TEST_BUILD"])
 FLAGS = "-Wall -Wextra -Wpedantic -Werror"
 KINDS = {"backend": [], "backend-cpp": ["--cpp"], "frontend": ["--frontend"], "frontend-cpp": ["--frontend", "--cpp"]}
@@ -139,3 +141,62 @@ def test_an_exception_ends_at_the_boundary(installation, options, code, sentence
     project.change("return work();", 'throw std::runtime_error("thrown on purpose");\n        return work();')
     project.build()
     assert sentence in project.run("One\n", code=code).stderr
+
+
+# --- docs/tutorial.md ---------------------------------------------------------------------------------------------------
+
+TUTORIAL = (ROOT / "docs" / "tutorial.md").read_text()
+SHELL = re.compile(r"```sh\n(.*?)```\n(?:```text\n(.*?)```\n)?", re.DOTALL)
+
+
+def plain(said, home):
+    """Without what differs between machines and versions: the home, the processor, the minor of the ABI."""
+    said = re.sub(r"cpu \(.*\)", "cpu (a processor)", said.replace(str(home), "/home/you"))
+    return re.sub(r"ABI 1\.\d+ and this is 1\.\d+", "a newer ABI", said)
+
+
+@pytest.fixture(scope="module")
+def followed(tmp_path_factory):
+    """Who does as the page says: what was shown and what was said, a command each, and the home with all that it left."""
+    home = tmp_path_factory.mktemp("home")
+    environment = {"PATH": os.environ["PATH"], "HOME": str(home)}
+    script = ["set -eu"]
+    for commands, _ in SHELL.findall(TUTORIAL):
+        commands = commands.replace("cmake --install build/release", f"cmake --install '{BUILD}'")
+        script.append(commands.replace("$(tools/fetch smollm2)", f"'{os.environ['BACKPLANE_SMOLLM2']}'") + "echo '--- done'")
+    done = subprocess.run(["bash", "-c", "\n".join(script)], cwd=home, env=environment, text=True, timeout=120,
+                          stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
+    assert done.returncode == 0, done.stdout
+    said = done.stdout.split("--- done\n")[:-1]
+    return home, [(plain(shown, home), plain(says, home)) for (_, shown), says in zip(SHELL.findall(TUTORIAL), said, strict=True)]
+
+
+def test_the_tutorials_commands_print_what_it_shows(followed):
+    _, outputs = followed
+    assert len(outputs) > 12 and sum(bool(shown) for shown, _ in outputs) > 10
+    for shown, said in outputs:
+        assert said == shown
+
+
+def test_the_tutorial_shows_all_code_of_both_plugins(followed):
+    home, _ = followed
+    files = [(home / "plugins" / name / f"{name}.c").read_text() for name in ("parrot", "lines")]
+    shown = "".join(re.findall(r"```c\n(.*?)```", TUTORIAL, re.DOTALL))
+    assert [line for line in shown.splitlines() if line] == [line for file in files for line in file.splitlines() if line]
+    for file in files:
+        assert len(file.splitlines()) < 150  # as the page says
+
+
+def test_the_tutorials_check_of_a_backend_can_fail(followed):
+    """A backend that keeps texts outside of its pages, as the page suggests."""
+    home, _ = followed
+    folder = home / "plugins"
+    text = (folder / "parrot" / "parrot.c").read_text()
+    place = "return &m->cache[(size_t)pages[p / m->page_tokens] * m->page_tokens + p % m->page_tokens];"
+    assert text.count(place) == 1
+    (folder / "parrot" / "parrot.c").write_text(text.replace(place, "(void)pages, (void)p; return &m->cache[position];"))
+    check = next(commands for commands, _ in SHELL.findall(TUTORIAL) if "cmp " in commands)
+    script = f"cmake --build parrot/build > /dev/null; rm *.jsonl; {check.replace('&& echo the same bytes', '')}"
+    done = subprocess.run(["bash", "-c", script], cwd=folder, text=True, capture_output=True, timeout=60,
+                          env={"PATH": f"{home / 'backplane' / 'bin'}:{os.environ['PATH']}", "MODEL": os.environ["BACKPLANE_SMOLLM2"]})
+    assert done.returncode == 1 and "differ" in done.stdout, done.stdout + done.stderr

@@ -54,7 +54,6 @@ static bp_status open_frontend(const bp_host *host, const bp_engine_api *api, bp
     return BP_OK;
 }
 
-/* Prints the answer as it comes. */
 static bp_status print_events(bp_frontend *f, bp_stream *stream, bp_error *error)
 {
     while (!atomic_load(&f->stopping)) {
@@ -107,22 +106,23 @@ static void answer_lines(bp_frontend *f)
 /* Never waits longer than a tick without looking whether stop() was called. */
 static bp_status run(bp_frontend *f, bp_error *error)
 {
-    while (!atomic_load(&f->stopping)) {
+    ssize_t got = 1;
+    while (got && !atomic_load(&f->stopping)) {
         if (poll(&(struct pollfd){.fd = STDIN_FILENO, .events = POLLIN}, 1, TICK_MS) <= 0)
             continue;
-        ssize_t got = read(STDIN_FILENO, f->line + f->used, LINE_BYTES - f->used);
+        got = read(STDIN_FILENO, f->line + f->used, LINE_BYTES - f->used);
         if (got < 0)
             return fail(error, BP_EIO, "standard input cannot be read");
         f->used += (size_t)got;
         answer_lines(f);
+        if (atomic_load(&f->stopping))
+            break;
         if (f->used == LINE_BYTES)
             return fail(error, BP_ELIMIT, "a line of standard input is longer than 64 KiB; cut it into shorter ones");
         if (got == 0 && f->used)
             answer(f, f->line, f->used); /* a last line that has no end */
         if (ferror(stdout))
             return fail(error, BP_EIO, "standard output cannot be written");
-        if (got == 0)
-            return BP_OK;
     }
     return BP_OK;
 }

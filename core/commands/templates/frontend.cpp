@@ -86,24 +86,25 @@ struct bp_frontend {
 /* Never waits longer than a tick without looking whether stop() was called. */
 bp_status bp_frontend::run(bp_error *error)
 {
-    while (!stopping) {
+    ssize_t got = 1;
+    while (got && !stopping) {
         pollfd ready{STDIN_FILENO, POLLIN, 0};
         if (poll(&ready, 1, tick_ms) <= 0)
             continue;
         char bytes[4096];
-        ssize_t got = read(STDIN_FILENO, bytes, sizeof bytes);
+        got = read(STDIN_FILENO, bytes, sizeof bytes);
         if (got < 0)
             return fail(error, BP_EIO, "standard input cannot be read");
         input.append(bytes, static_cast<size_t>(got));
         answer_lines();
+        if (stopping)
+            break;
         if (input.size() > longest_line)
             return fail(error, BP_ELIMIT, "a line of standard input is longer than 64 KiB; cut it into shorter ones");
         if (got == 0 && !input.empty())
             answer(input); /* a last line that has no end */
         if (std::ferror(stdout))
             return fail(error, BP_EIO, "standard output cannot be written");
-        if (got == 0)
-            return BP_OK;
     }
     return BP_OK;
 }
