@@ -57,8 +57,8 @@ def next_source(tmp_path_factory):
 def programs(next_source):
     """This build's program, and that of the next minor."""
     build = next_source / "build"
-    for command in (["cmake", "-S", next_source, "-B", build, "-DBACKPLANE_TESTS=OFF", "-DCMAKE_BUILD_TYPE=None",
-                     f"-DCMAKE_C_COMPILER={COMPILER}"], ["cmake", "--build", build, "--target", "backplane", "--parallel", "2"]):
+    for command in (["cmake", "-G", "Ninja", "-S", next_source, "-B", build, "-DBACKPLANE_TESTS=OFF", "-DCMAKE_BUILD_TYPE=None",
+                     f"-DCMAKE_C_COMPILER={COMPILER}"], ["cmake", "--build", build, "--target", "backplane"]):
         done = subprocess.run(command, capture_output=True, text=True)
         assert done.returncode == 0, done.stdout[-4000:] + done.stderr[-4000:]
     return {"this": BUILD / "bin" / "backplane", "next": build / "bin" / "backplane"}
