@@ -3,7 +3,7 @@
  * auto), `type` is that of the layers' weights (Q4_1; types with blocks of 256 get a width of 768). For figures of the whole
  * program use `backplane bench`. */
 #include "../../plugins/cpu/device.h"
-#include "../support/block_scales.h"
+#include "../../conformance/block_scales.h"
 
 #include <dlfcn.h>
 #include <math.h>

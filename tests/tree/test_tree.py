@@ -86,6 +86,20 @@ def test_plugins_see_the_sdk_alone():
     assert not wrong, "\n".join(wrong)
 
 
+def test_the_conformance_tool_sees_what_a_plugin_promises():
+    """The host's loader, and of the CPU backend, its reference, no more than how it is opened and what 16-bit floats are."""
+    wrong, seen = [], 0
+    for path in tracked("conformance/*.c", "conformance/*.h"):
+        for number, name, system in includes(path):
+            seen += 1
+            own = "/" not in name and (path.parent / name).is_file()
+            reference = name in ("device.h", "kernels/half.h", "../plugins/cpu/kernels/half.h")
+            if not system and not own and not reference and name.split("/")[0] not in ("base", "host"):
+                wrong.append(f"{path}:{number}: includes {name}")
+    assert seen > 20
+    assert not wrong, "\n".join(wrong)
+
+
 def test_files_stay_readable():
     files = tracked("*.c", "*.h", "*.cu", "*.cpp", "*.py", "*.cmake")
     assert len(files) > 100

@@ -6,7 +6,7 @@
 #include <stdbool.h>
 #include <stddef.h>
 
-#include "../../plugins/cpu/kernels/half.h"
+#include "../plugins/cpu/kernels/half.h"
 
 typedef struct block_place {
     uint32_t dtype;

@@ -2,8 +2,8 @@
  *
  * A net is built op by op; every function returns the number of what it made. Mistakes of a test end the program with a
  * message. */
-#ifndef OPS_NET_H
-#define OPS_NET_H
+#ifndef CONFORMANCE_NET_H
+#define CONFORMANCE_NET_H
 
 #include <backplane/program.h>
 

@@ -2,8 +2,8 @@
  *
  * Between them they have every weight type, cache type and part that an architecture may have. Each embedding has two
  * poisoned rows for sequences that stand beside others: the last token is NaN, the one before it infinity. */
-#ifndef PROOF_RECIPES_H
-#define PROOF_RECIPES_H
+#ifndef CONFORMANCE_RECIPES_H
+#define CONFORMANCE_RECIPES_H
 
 #include "net.h"
 

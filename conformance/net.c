@@ -1,6 +1,6 @@
 #include "net.h"
 
-#include "../support/block_scales.h"
+#include "block_scales.h"
 
 #include "kernels/half.h"
 

@@ -1,0 +1,160 @@
+"""backplane-plugin-test passes the backends that are right, and fails each plugin that is wrong: the check that is meant, in the
+words that say what is wrong."""
+
+import os
+import pathlib
+import re
+import subprocess
+
+import pytest
+
+ROOT = pathlib.Path(__file__).resolve().parents[2]
+BUILD = pathlib.Path(os.environ["BACKPLANE_TEST_BUILD"])
+HERE = BUILD / "tests" / "conformance"
+PLUGINS = BUILD / "plugins"
+REFUSED = BUILD / "tests" / "plugins" / "files"
+
+# Its kernels are emulated, thread by thread: what the CUDA tests have of their own (whole nets) is left to them.
+EMULATED = [word for name in ("plugin.", "device.", "op.q", "op.a", "cache.q8_0", "weight.Q4_K", "calls.", "caps.", "lives.two",
+                              "steps.c", "steps.rows", "leaks.refusals") for word in ("--only", name)]
+
+
+def conformance(*words):
+    command = [BUILD / "bin" / "backplane-plugin-test", *map(str, words)]
+    return subprocess.run(command, capture_output=True, text=True, timeout=280)
+
+
+# The fault of wrong.so, the check that finds it, and what the check says.
+FAULTS = [
+    ("close_null", "device.nothing", "in close"),
+    ("release_null", "device.nothing", "in release"),
+    ("one_device", "device.open", "open: wrong: the device is in use"),
+    ("info_overrun", "device.info", "info wrote beyond the 24 bytes"),
+    ("info_caps", "device.info", "capabilities 0x100004, of which some do not exist"),
+    ("memory_overrun", "device.memory", "memory wrote beyond the 16 bytes"),
+    ("memory_zero", "device.memory", "memory says 0 bytes of weights"),
+    ("last_bit", "op.linear", "where the reference has"),
+    ("last_bit", "weight.Q4_K", "a weight of Q4_K [1][256]: number 0 of row 0 is"),
+    ("rope", "op.qkv", "QKV rotating pairs: number"),
+    ("gelu", "op.linear", "activation gelu: number"),
+    ("window", "op.attention", "ATTENTION with a window of 1: number"),
+    ("epsilon", "op.norm", "NORM (RMS) of 1 columns"),
+    ("neighbours", "steps.batches", "number 1 of 4 in a step: number"),
+    ("nan_spreads", "steps.neighbours", "beside NaN and infinity"),
+    ("pages", "steps.pages", "with other page numbers"),
+    ("chunks", "steps.chunks", "in steps of 1: number"),
+    ("late_read", "steps.copied", "wait for"),
+    ("overrun", "steps.bounds", "wait wrote outside the"),
+    ("row_order", "steps.rows", "of 1 rows the 1.: number"),
+    ("counts_steps", "steps.repeat", "the same step for the 2. time"),
+    ("full_step", "steps.limits", "submit of a step of 40 tokens, 3 sequences and 40 rows"),
+    ("rounding", "steps.rounding", "the caller rounds in another way after a step"),
+    ("page_size", "steps.page_sizes", "in pages of 128"),
+    ("rewound", "steps.rewound", "after guesses that were rejected"),
+    ("supports_all", "calls.unknown", "supports says that it runs a program with an op of the kind 99, and compile fails"),
+    ("vague", "calls.unknown", "names neither unknown nor 99: no"),
+    ("takes_all", "calls.unknown", "supports and compile take a program with an op of the kind 99, which nobody can run"),
+    ("crashes", "calls.programs", "in compile"),
+    ("exits", "calls.programs", "the process ended in compile with the status 3; a plugin may not end it"),
+    ("leaves_model", "calls.programs", "leaves a model"),
+    ("takes_petabytes", "calls.limits", "compile takes a cache larger than any memory"),
+    ("no_end", "calls.errors", "its sentence does not end within the 508 bytes"),
+    ("wrong_code", "calls.errors", "returned -3 and wrote the code -4"),
+    ("no_sentence", "calls.errors", "wrote no sentence"),
+    ("empty_sentence", "calls.errors", "its sentence is empty"),
+    ("touches_error", "calls.errors", "succeeded and wrote into the caller's error"),
+    ("no_status", "calls.errors", "returned 7, which is no status"),
+    ("takes_large_step", "calls.too_large", "submit takes a step of 40 tokens where the limits say 32"),
+    ("wait_any", "calls.wait", "wait succeeds for"),
+    ("wait_writes", "calls.wait", "and wrote number"),
+    ("topk_missing", "caps.topk", "info promises BP_CAP_TOPK and wait_topk of 1 fails: wrong: there is no wait_topk"),
+    ("topk_ties", "caps.topk", "descending, ties to the lowest id"),
+    ("copy_half", "caps.copy", "of a sequence whose pages were copied"),
+    ("kv_swapped", "caps.read_kv", "keys and values (32 of each) of position 0 in cache 0"),
+    ("one_step_for_all", "lives.two_devices", "while a step of another device was submitted"),
+    ("one_scratch", "lives.threads", "on one of two threads"),
+    ("leaks_file", "leaks.devices", "24 files stay open after 24 times a device was opened and closed"),
+    ("leaks_thread", "leaks.devices", "24 threads stay"),
+    ("leaks_heap", "leaks.models", "of the heap stay after 24 times a program was compiled"),
+    ("leaks_pages", "leaks.models", "of memory stay after 24 times a program was compiled"),
+    ("leaks_refusal", "leaks.refusals", "of the heap stay after 24 times a program was refused"),
+    ("leaks_step", "leaks.steps", "of the heap stay after 24 times a step was run"),
+    ("hangs", "steps.repeat", "no end in wait within 2 seconds"),
+]
+
+
+@pytest.mark.parametrize("fault,check,words", FAULTS, ids=[f"{fault}-{check}" for fault, check, _ in FAULTS])
+def test_a_wrong_backend_fails_for_its_reason(fault, check, words):
+    done = conformance(HERE / "wrong.so", "--set", f"fault={fault}", "--only", check, "--seconds", 2 if fault == "hangs" else 60)
+    assert done.returncode == 1, done.stdout + done.stderr
+    first = done.stdout.splitlines()[0]
+    assert first.startswith(f"FAILED {check}: ") and words in first, done.stdout
+
+
+def test_the_same_backend_without_a_fault_is_right():
+    done = conformance(HERE / "wrong.so")
+    assert done.returncode == 0 and ", 0 failed," in done.stdout, done.stdout + done.stderr
+
+
+def test_every_fault_has_its_line():
+    source = (pathlib.Path(__file__).parent / "wrong.c").read_text()
+    names = set(re.findall(r"X\((\w+)\)", source))
+    assert len(names) > 50 and names == {fault for fault, _, _ in FAULTS}
+
+
+# Of what the host refuses, plugin.load says the host's own sentence.
+@pytest.mark.parametrize("name,words", [("wrong_major", "is built for plugin ABI 2.3"), ("torn_ops", "ends inside a slot"),
+                                        ("bad_options", "has a bad option table"), ("no_symbol", "exports no bp_plugin_entry")])
+def test_what_the_host_refuses_does_not_load(name, words):
+    done = conformance(REFUSED / f"{name}.so", "--only", "plugin.load")
+    assert done.returncode == 1 and done.stdout.startswith("FAILED plugin.load: ") and words in done.stdout, done.stdout
+
+
+def test_options_are_explained():
+    done = conformance(HERE / "unexplained.so", "--only", "plugin")
+    assert done.returncode == 1 and "ok plugin.load\nFAILED plugin.options: the option first has no help" in done.stdout, done.stdout
+
+
+def test_the_cpu_backend_is_right():
+    done = conformance(PLUGINS / "cpu.so")
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert [line for line in done.stdout.splitlines() if line.startswith("not")] == [
+        "not offered caps.topk: info does not promise BP_CAP_TOPK"]
+
+
+def test_the_emulated_cuda_backend_is_right():
+    done = conformance(PLUGINS / "cuda-emulated.so", *EMULATED)
+    assert done.returncode == 0 and ", 0 failed, 0 not offered" in done.stdout, done.stdout + done.stderr
+
+
+def test_the_example_is_a_plugin_and_computes_nothing(tmp_path):
+    """It is right in all that is about being a plugin, and in nothing that is about numbers."""
+    compiler = os.environ["BACKPLANE_TEST_COMPILER"]
+    subprocess.run([compiler, "-std=c11", "-shared", "-fPIC", "-fvisibility=hidden", f"-I{ROOT}/core/include",
+                    ROOT / "docs" / "example" / "outside.c", "-o", tmp_path / "outside.so"], check=True)
+    done = conformance(tmp_path / "outside.so")
+    said = {line.split(":")[0] for line in done.stdout.splitlines()}
+    assert done.returncode == 1
+    assert said >= {"ok plugin.load", "ok plugin.options", "ok device.open", "ok device.nothing", "ok steps.copied", "ok steps.rows",
+                    "ok calls.wait", "ok lives.threads", "ok leaks.models", "not offered device.info", "not offered device.memory"}, done.stdout
+    assert said >= {"FAILED op.linear", "FAILED weight.Q4_K", "FAILED net.q8_0", "FAILED calls.unknown"}, done.stdout
+    assert not any(line.startswith("FAILED steps.") or line.startswith("FAILED lives.") for line in said), done.stdout
+
+
+def test_a_wrong_command_says_so():
+    for words, said in [((), "no plugin is named"), (("no.so",), "there is no file no.so"),
+                        ((PLUGINS / "cpu.so", "--only", "nothing"), "no check has a name that begins with nothing"),
+                        ((PLUGINS / "cpu.so", "--set"), "a value is missing after --set"),
+                        ((PLUGINS / "cpu.so", "--set", "threads"), "--set takes KEY=VALUE, not threads"),
+                        ((PLUGINS / "cpu.so", "--seconds", "soon"), "has a value that is no number")]:
+        done = conformance(*words)
+        assert done.returncode == 2 and said in done.stderr, (words, done.stderr)
+    done = conformance(PLUGINS / "cpu.so", "--set", "thread=2", "--only", "device.open")
+    assert done.returncode == 1 and "--set thread=2: " in done.stdout and "threads" in done.stdout
+
+
+def test_the_list_says_what_each_check_proves():
+    lines = conformance("--list").stdout.splitlines()
+    names = [line.split()[0] for line in lines]
+    assert len(names) == len(set(names)) > 90 and all(line.endswith(".") for line in lines)
+    assert {check for _, check, _ in FAULTS} <= set(names)
