@@ -52,7 +52,7 @@ static void info(subject *u, uint32_t which)
         failed("info: %s", a.error.message);
     if (!memchr(whole.info.name, '\0', sizeof whole.info.name) || !whole.info.name[0])
         failed("info gave no name, or one that does not end");
-    if (whole.info.caps & ~(uint32_t)(BP_CAP_ASYNC | BP_CAP_TOPK | BP_CAP_COPY))
+    if (whole.info.caps & ~(uint32_t)(BP_CAP_ASYNC | BP_CAP_TOPK | BP_CAP_COPY | BP_CAP_SHARE))
         failed("info gave the capabilities %#x, of which some do not exist", whole.info.caps);
     if (whole.info.memory_free > whole.info.memory_total)
         failed("info says that more memory is free than there is");

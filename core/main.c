@@ -4,6 +4,9 @@
 #include "host/suggest.h"
 
 #include <fcntl.h>
+#ifdef __GLIBC__
+#include <malloc.h>
+#endif
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -45,6 +48,16 @@ static void fill_standard_descriptors(void)
         close(descriptor);
 }
 
+/* glibc gives threads heaps of their own, which are never made smaller, and puts ever larger blocks into a heap: what a model that
+ * left held there would stay. */
+static void keep_memory_together(void)
+{
+#ifdef __GLIBC__
+    mallopt(M_ARENA_MAX, 1);
+    mallopt(M_MMAP_THRESHOLD, 1 << 20);
+#endif
+}
+
 static int run_command(int argc, char **argv)
 {
     if (argc < 2) {
@@ -76,6 +89,7 @@ static int run_command(int argc, char **argv)
 int main(int argc, char **argv)
 {
     fill_standard_descriptors();
+    keep_memory_together();
     int code = run_command(argc, argv);
     if ((fflush(stdout) != 0 || ferror(stdout)) && code == CLI_DONE) {
         fputs("backplane: standard output cannot be written\n", stderr);

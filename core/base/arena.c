@@ -41,6 +41,14 @@ void arena_free(arena *a)
     free(a);
 }
 
+size_t arena_bytes(const arena *a)
+{
+    size_t sum = 0;
+    for (const block *b = a->blocks; b; b = b->next)
+        sum += b->size;
+    return sum;
+}
+
 /* A large block begins on a huge page and asks for such: touching it costs a fault for two megabytes, not for four
  * kilobytes. Its end, which does not fill one, has small pages. */
 static block *map_block(size_t size)

@@ -16,4 +16,6 @@ void *arena_array(arena *a, size_t count, size_t size);
 char *arena_copy(arena *a, const char *text, size_t bytes); /* adds a NUL */
 char *arena_string(arena *a, const char *text);             /* NULL stays NULL */
 
+size_t arena_bytes(const arena *a); /* what it holds of the system's memory */
+
 #endif

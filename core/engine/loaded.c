@@ -217,6 +217,22 @@ bp_status loaded_open(const engine_model *config, const engine_backend *backend,
     return BP_OK;
 }
 
+uint64_t loaded_core_bytes(const loaded *l)
+{
+    return (uint64_t)l->limits.max_rows * l->output_width * sizeof(float); /* the output of a step */
+}
+
+bool loaded_measure(const loaded *l, bp_model_memory *out)
+{
+    *out = (bp_model_memory){.size = sizeof *out};
+    if (l->backend->ops->memory(l->model, out, NULL) != BP_OK)
+        return false;
+    uint64_t core = loaded_core_bytes(l) + tokenizer_memory(l->tokenizer);
+    if (!checked_add_u64(out->workspace, core, &out->workspace))
+        out->workspace = UINT64_MAX;
+    return true;
+}
+
 bp_status loaded_compile(loaded *l, bp_error *error)
 {
     const bp_backend_ops *ops = l->backend->ops;
@@ -228,9 +244,8 @@ bp_status loaded_compile(loaded *l, bp_error *error)
         status = loaded_text(l, error);
     if (status != BP_OK)
         return status;
-    l->memory.size = sizeof l->memory;
-    if (ops->memory(l->model, &l->memory, NULL) != BP_OK)
-        l->memory = (bp_model_memory){.size = sizeof l->memory}; /* only told to people */
+    if (!loaded_measure(l, &l->memory))
+        l->memory = (bp_model_memory){.size = sizeof l->memory};
     return model_damaged(l->file) ? error_set(error, BP_EIO, "%s changed while it was read", l->config->file) : BP_OK;
 }
 

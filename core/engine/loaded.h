@@ -45,6 +45,11 @@ bp_status loaded_open(const engine_model *config, const engine_backend *backend,
 bp_status loaded_compile(loaded *l, bp_error *error);
 /* Waits until tokenizer and template are there. loaded_compile has done so; without it, before they are used. */
 bp_status loaded_text(loaded *l, bp_error *error);
+/* What the model holds now: the backend's figures, to whose workspace is added what the core has for it. With the device. False: the
+ * backend does not say. */
+bool loaded_measure(const loaded *l, bp_model_memory *out);
+/* That part of the core's, as far as it is known before the text is read. */
+uint64_t loaded_core_bytes(const loaded *l);
 void loaded_free(loaded *l); /* NULL is fine */
 
 #endif

@@ -4,6 +4,9 @@
 #include "base/log.h"
 #include "engine/residency_parts.h"
 
+#ifdef __GLIBC__
+#include <malloc.h>
+#endif
 #include <string.h>
 #include <time.h>
 
@@ -39,7 +42,8 @@ static uint64_t sum_of(const bp_model_memory *memory)
 
 bool residency_has_twin(const model_entry *m)
 {
-    for (const model_entry *other = m->config.shelf ? m->engine->entries : NULL; other; other = other->next) {
+    const bool shares = m->config.shelf && m->device->backend.info.caps & BP_CAP_SHARE;
+    for (const model_entry *other = shares ? m->engine->entries : NULL; other; other = other->next) {
         if (other != m && other->loop == m->loop && other->state == BP_MODEL_READY && strcmp(other->config.file, m->config.file) == 0)
             return true;
     }
@@ -54,11 +58,11 @@ static void weigh(bp_engine *engine, const loop *device)
     model_entry *first = engine->entries;
     pthread_mutex_unlock(&engine->lock);
     for (model_entry *m = first; m; m = m->next) {
-        bp_model_memory now = {.size = sizeof now};
+        bp_model_memory now;
         pthread_mutex_lock(&engine->lock);
         loaded *l = m->loop == device && m->state == BP_MODEL_READY ? m->loaded : NULL;
         pthread_mutex_unlock(&engine->lock);
-        if (!l || l->backend->ops->memory(l->model, &now, NULL) != BP_OK)
+        if (!l || !loaded_measure(l, &now))
             continue;
         pthread_mutex_lock(&engine->lock);
         if (m->loaded == l) {
@@ -72,6 +76,14 @@ static void weigh(bp_engine *engine, const loop *device)
 }
 
 /* --- leaving -------------------------------------------------------------------------------------------------------------- */
+
+/* What was freed in small pieces goes back to the system too. */
+static void give_back(void)
+{
+#ifdef __GLIBC__
+    malloc_trim(0);
+#endif
+}
 
 /* What a backend holds that does not come back stays with it, and so does the model. Its lane still counts. */
 static void keep_back(model_entry *m, loaded *l, lane *place, const bp_model_stats *past)
@@ -114,6 +126,7 @@ void residency_leave(model_entry *m)
         loaded_free(l);
         weigh(engine, m->loop);
         loop_return_device(m->loop);
+        give_back();
     }
     pthread_mutex_lock(&engine->lock);
     if (!free_to_go) {

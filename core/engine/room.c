@@ -131,8 +131,8 @@ static bool may_pass(const bp_engine *engine, const room_claim *claim)
 
 /* --- waiting ---------------------------------------------------------------------------------------------------------------- */
 
-/* What comes with the model: what it held before, or weights and cache, and a sixteenth of that for the workspace. Weights that
- * a twin has are there already. */
+/* What comes with the model: what it held before, or weights and cache, a sixteenth of that for the backend's workspace, and what
+ * the core has for it. Weights that a twin has are there already. */
 static uint64_t expected_bytes(const model_entry *m, const loaded *l)
 {
     bool twin = residency_has_twin(m);
@@ -140,7 +140,8 @@ static uint64_t expected_bytes(const model_entry *m, const loaded *l)
         return m->held_before;
     uint64_t tokens = (uint64_t)l->limits.page_tokens * l->limits.page_count, kv, sum;
     if (!checked_mul_u64(tokens, model_kv_bytes_per_token(l->file, l->config->kv_dtype), &kv) ||
-        !checked_add_u64(kv, twin ? 0 : model_shape_of(l->file)->weight_bytes, &sum) || !checked_add_u64(sum, sum / 16, &sum))
+        !checked_add_u64(kv, twin ? 0 : model_shape_of(l->file)->weight_bytes, &sum) || !checked_add_u64(sum, sum / 16, &sum) ||
+        !checked_add_u64(sum, loaded_core_bytes(l), &sum))
         return UINT64_MAX;
     return sum;
 }

@@ -230,6 +230,11 @@ bp_status tokenizer_encode(const tokenizer *t, const char *text, size_t bytes, c
     return status;
 }
 
+size_t tokenizer_memory(const tokenizer *t)
+{
+    return arena_bytes(t->memory);
+}
+
 uint32_t tokenizer_count(const tokenizer *t)
 {
     return t->count;

@@ -58,6 +58,7 @@ bp_status tokenizer_encode(const tokenizer *t, const char *text, size_t bytes, c
                            unsigned flags, token_list *out, bp_error *error);
 
 uint32_t tokenizer_count(const tokenizer *t);
+size_t tokenizer_memory(const tokenizer *t); /* bytes that it holds */
 int32_t tokenizer_bos(const tokenizer *t);
 int32_t tokenizer_eos(const tokenizer *t);
 bool tokenizer_is_special(const tokenizer *t, int32_t id); /* control and unknown tokens, and ids out of range */

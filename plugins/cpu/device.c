@@ -83,7 +83,7 @@ void device_close(bp_device *device)
 
 bp_status device_info(bp_device *device, bp_device_info *out, bp_error *error)
 {
-    bp_device_info info = {.size = sizeof info, .caps = BP_CAP_COPY};
+    bp_device_info info = {.size = sizeof info, .caps = BP_CAP_COPY | BP_CAP_SHARE};
     if (!device || !out || out->size < sizeof out->size)
         return fail(error, BP_EINVAL, "cpu: info needs a device and a sized struct");
     memory_of_machine(&info.memory_total, &info.memory_free);

@@ -45,7 +45,7 @@ def grow(include):
 def next_source(tmp_path_factory):
     source = tmp_path_factory.mktemp("next")
     shutil.copy(ROOT / "CMakeLists.txt", source)
-    for folder in ("cmake", "core", "plugins", "frontends"):
+    for folder in ("cmake", "conformance", "core", "plugins", "frontends"):
         shutil.copytree(ROOT / folder, source / folder)
     grown = grow(source / "core" / "include")
     structs = abi.read_structs(abi.record_paths(abi.HERE, 1)[0])

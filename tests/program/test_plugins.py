@@ -7,10 +7,12 @@ import pytest
 
 from conftest import PLUGIN_FILES, ROOT, backplane
 
+MAJOR, MINOR = (int(re.search(rf"#define BP_ABI_{name} (\d+)", (ROOT / "core/include/backplane/plugin.h").read_text())[1]) for name in ("MAJOR", "MINOR"))
+
 # What each broken file of tests/plugins is refused with.
 REFUSALS = {
-    "wrong_major": "is built for plugin ABI 2.3",
-    "newer_minor": "needs plugin ABI 1.4",
+    "wrong_major": f"is built for plugin ABI {MAJOR + 1}.{MINOR}",
+    "newer_minor": f"needs plugin ABI {MAJOR}.{MINOR + 1}",
     "short_messages": "whose messages are shorter",
     "no_symbol": "exports no bp_plugin_entry",
     "no_descriptor": "returned no descriptor",

@@ -18,7 +18,7 @@
 #include <cmocka.h>
 
 enum { FILES = 2, DEVICES = 3 };
-#define MODEL_BYTES (UINT64_C(1) << 20)
+#define MODEL_BYTES (UINT64_C(1) << 24)
 
 typedef struct rig {
     char folder[64], paths[FILES][96];
@@ -205,7 +205,7 @@ static void a_lowered_budget_sends_idle_ones_away(void **state)
     open_rig(&g, 0);
     assert_true(ask(&g, "a") >= 0 && ask(&g, "b") >= 0);
     engine_model models[] = {model(&g, "a", 0, 0), model(&g, "b", 1, 0)};
-    assert_int_equal(engine_replace(g.engine, g.backends, 1, models, 2, MODEL_BYTES, NULL, &error), BP_OK);
+    assert_int_equal(engine_replace(g.engine, g.backends, 1, models, 2, MODEL_BYTES * 5 / 4, NULL, &error), BP_OK);
     for (int i = 0; i < 1000 && atomic_load(&g.devices[0].live_bytes) > MODEL_BYTES; i++)
         usleep(5000);
     assert_int_equal(atomic_load(&g.devices[0].live_bytes), MODEL_BYTES);

@@ -54,8 +54,12 @@ static void refuse(const char *name, bp_status code, const char *sentence)
 static void unfit_descriptors_are_refused(void **state)
 {
     (void)state;
-    refuse("wrong_major", BP_EUNSUPPORTED, "is built for plugin ABI 2.3 and this is 1.3");
-    refuse("newer_minor", BP_EUNSUPPORTED, "needs plugin ABI 1.4 and this is 1.3; update Backplane");
+    char sentence[128];
+    snprintf(sentence, sizeof sentence, "is built for plugin ABI %d.%d and this is %d.%d", BP_ABI_MAJOR + 1, BP_ABI_MINOR, BP_ABI_MAJOR, BP_ABI_MINOR);
+    refuse("wrong_major", BP_EUNSUPPORTED, sentence);
+    snprintf(sentence, sizeof sentence, "needs plugin ABI %d.%d and this is %d.%d; update Backplane", BP_ABI_MAJOR, BP_ABI_MINOR + 1, BP_ABI_MAJOR,
+             BP_ABI_MINOR);
+    refuse("newer_minor", BP_EUNSUPPORTED, sentence);
     refuse("oversized", BP_EUNSUPPORTED, "it was built for another ABI");
     refuse("undersized", BP_EINVAL, "has a descriptor of 16 bytes where at least");
     refuse("no_symbol", BP_EINVAL, "is not a plugin: it exports no bp_plugin_entry");

@@ -40,7 +40,8 @@ typedef struct bp_limits {
 enum {
     BP_CAP_ASYNC = 1 << 0, /* submit returns before the step is done */
     BP_CAP_TOPK = 1 << 1,  /* wait_topk */
-    BP_CAP_COPY = 1 << 2   /* copy_pages */
+    BP_CAP_COPY = 1 << 2,  /* copy_pages */
+    BP_CAP_SHARE = 1 << 3  /* models of a device that borrow the same weight data hold one copy of it, and memory() a part each */
 };
 typedef struct bp_device_info {
     uint32_t size, caps; /* BP_CAP_… */

@@ -25,7 +25,7 @@ extern "C" {
 #endif
 
 #define BP_ABI_MAJOR 1 /* must be equal, or the plugin is refused */
-#define BP_ABI_MINOR 3 /* the plugin's may be older, never newer, than the host's */
+#define BP_ABI_MINOR 4 /* the plugin's may be older, never newer, than the host's */
 
 #if defined(__GNUC__)
 #define BP_EXPORT __attribute__((visibility("default")))
