@@ -1,6 +1,7 @@
 /* check: everything that can be said about a configuration without opening a device: its own rules, its plugins and their
  * options, the headers of its models. All problems are told, not the first alone. */
 #include "commands/commands.h"
+#include "commands/fit.h"
 #include "commands/session.h"
 
 #include "model/model.h"
@@ -48,12 +49,35 @@ static bool check_model(const config_model *m)
     return true;
 }
 
+static void print_fit(void *user, bool problem, const char *line)
+{
+    size_t *problems = user;
+    *problems += problem;
+    fprintf(problem ? stderr : stdout, "%s%s\n", problem ? "backplane: " : "memory   ", line);
+}
+
+/* Whether the models that can be read have room. */
+static size_t check_memory(session *s)
+{
+    size_t problems = 0;
+    engine_model *models;
+    bp_error error = {0};
+    bp_status status = session_models(s, s->config, &models, &error);
+    if (status == BP_OK)
+        status = fit_tell(s->config, models, NULL, print_fit, &problems, &error);
+    if (status == BP_OK)
+        return problems;
+    cli_fail(&error);
+    return problems + 1;
+}
+
 static int check(session *s)
 {
     config *c = s->config;
     size_t problems = check_plugins(s, c->backends, c->backend_count, BP_PLUGIN_BACKEND);
     for (size_t i = 0; i < c->model_count; i++)
         problems += !check_model(&c->models[i]);
+    problems += check_memory(s);
     problems += check_plugins(s, c->frontends, c->frontend_count, BP_PLUGIN_FRONTEND);
     if (problems)
         fprintf(stderr, "backplane: %s has %zu problem%s\n", c->path, problems, problems == 1 ? "" : "s");

@@ -1,5 +1,6 @@
 /* run: everything that a configuration names, until a signal. */
 #include "commands/commands.h"
+#include "commands/fit.h"
 #include "commands/serve.h"
 
 #include "base/error.h"
@@ -38,6 +39,20 @@ static void load_eager(const session *s)
     }
 }
 
+static void log_fit(void *user, bool problem, const char *line)
+{
+    (void)user;
+    log_line(problem ? BP_LOG_ERROR : BP_LOG_INFO, "%s", line);
+}
+
+static void begin(const session *s)
+{
+    bp_error why = {0};
+    if (fit_tell(s->config, s->models, s->backends, log_fit, NULL, &why) != BP_OK)
+        log_line(BP_LOG_ERROR, "%s", why.message);
+    load_eager(s);
+}
+
 /* SIGHUP: what cannot be read or opened leaves everything as it was. */
 static void read_again(session *s)
 {
@@ -50,7 +65,7 @@ static void read_again(session *s)
     }
     log_line(BP_LOG_INFO, "models of %s: %u new, %u changed, %u gone, %u as before", s->config->path, n.added, n.changed, n.removed,
              n.kept);
-    load_eager(s);
+    begin(s);
 }
 
 static int run(const cli_values *values)
@@ -74,7 +89,7 @@ static int run(const cli_values *values)
         status = session_start(&s, &error);
     int code = CLI_FAILED;
     if (status == BP_OK) {
-        code = serve(&s, &(serve_options){.prepare = load_eager, .reload = read_again, .drain_ns = (uint64_t)drain * 1000000000u,
+        code = serve(&s, &(serve_options){.prepare = begin, .reload = read_again, .drain_ns = (uint64_t)drain * 1000000000u,
                                           .stop_is_success = true});
     } else {
         cli_fail(&error);

@@ -188,23 +188,18 @@ static bp_status check_program(loaded *l, bp_error *error)
     return BP_OK;
 }
 
-bp_status loaded_open(const engine_model *config, const engine_backend *backend, loaded **out, bp_error *error)
+bp_status loaded_plan(const engine_model *config, loaded **out, bp_error *error)
 {
     loaded *l = calloc(1, sizeof *l);
     if (!l)
         return error_set(error, BP_ENOMEM, "no memory to load model \"%s\"", config->name);
     l->config = config;
-    l->backend = backend;
     model_options options = {.mapping_flags = config->mapping_flags, .context = config->context, .numerics = config->numerics,
                              .task = config->task, .pooling = config->pooling, .normalise = config->normalise,
                              .shelf = config->shelf};
-    bp_status status = grammars_new(&l->grammars, error);
+    bp_status status = model_open(config->file, &options, &l->file, error);
     if (status == BP_OK)
-        status = model_open(config->file, &options, &l->file, error);
-    if (status == BP_OK) {
-        start_reading_text(l);
         status = check_program(l, error);
-    }
     if (status == BP_OK)
         status = choose_surroundings(l, error);
     if (status == BP_OK)
@@ -217,9 +212,47 @@ bp_status loaded_open(const engine_model *config, const engine_backend *backend,
     return BP_OK;
 }
 
-uint64_t loaded_core_bytes(const loaded *l)
+bp_status loaded_open(const engine_model *config, const engine_backend *backend, loaded **out, bp_error *error)
 {
-    return (uint64_t)l->limits.max_rows * l->output_width * sizeof(float); /* the output of a step */
+    loaded *l;
+    bp_status status = loaded_plan(config, &l, error);
+    if (status != BP_OK)
+        return status;
+    l->backend = backend;
+    start_reading_text(l);
+    status = grammars_new(&l->grammars, error);
+    if (status != BP_OK) {
+        loaded_free(l);
+        return status;
+    }
+    *out = l;
+    return BP_OK;
+}
+
+/* The output of a step. */
+static uint64_t output_bytes(const loaded *l)
+{
+    return (uint64_t)l->limits.max_rows * l->output_width * sizeof(float);
+}
+
+static uint64_t add(uint64_t a, uint64_t b)
+{
+    uint64_t sum;
+    return checked_add_u64(a, b, &sum) ? sum : UINT64_MAX;
+}
+
+uint64_t loaded_sum(const bp_model_memory *memory)
+{
+    return add(add(memory->weights, memory->kv), memory->workspace);
+}
+
+void loaded_expect(const loaded *l, bool shared, bp_model_memory *out)
+{
+    uint64_t tokens = (uint64_t)l->limits.page_tokens * l->limits.page_count;
+    *out = (bp_model_memory){.size = sizeof *out, .weights = shared ? 0 : model_shape_of(l->file)->weight_bytes};
+    if (!checked_mul_u64(tokens, model_kv_bytes_per_token(l->file, l->config->kv_dtype), &out->kv))
+        out->kv = UINT64_MAX;
+    out->workspace = add(add(out->weights, out->kv) / 16, output_bytes(l));
 }
 
 bool loaded_measure(const loaded *l, bp_model_memory *out)
@@ -227,9 +260,7 @@ bool loaded_measure(const loaded *l, bp_model_memory *out)
     *out = (bp_model_memory){.size = sizeof *out};
     if (l->backend->ops->memory(l->model, out, NULL) != BP_OK)
         return false;
-    uint64_t core = loaded_core_bytes(l) + tokenizer_memory(l->tokenizer);
-    if (!checked_add_u64(out->workspace, core, &out->workspace))
-        out->workspace = UINT64_MAX;
+    out->workspace = add(out->workspace, output_bytes(l) + tokenizer_memory(l->tokenizer));
     return true;
 }
 

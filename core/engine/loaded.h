@@ -41,6 +41,8 @@ typedef struct loaded {
     bp_error text_error;
 } loaded;
 
+/* What the file's header tells, without text and device: enough for loaded_expect and for loaded_free. */
+bp_status loaded_plan(const engine_model *config, loaded **out, bp_error *error);
 bp_status loaded_open(const engine_model *config, const engine_backend *backend, loaded **out, bp_error *error);
 bp_status loaded_compile(loaded *l, bp_error *error);
 /* Waits until tokenizer and template are there. loaded_compile has done so; without it, before they are used. */
@@ -48,8 +50,11 @@ bp_status loaded_text(loaded *l, bp_error *error);
 /* What the model holds now: the backend's figures, to whose workspace is added what the core has for it. With the device. False: the
  * backend does not say. */
 bool loaded_measure(const loaded *l, bp_model_memory *out);
-/* That part of the core's, as far as it is known before the text is read. */
-uint64_t loaded_core_bytes(const loaded *l);
+/* What it will hold, as far as that can be told beforehand: weights as the file has them, all of the cache, and as workspace a sixteenth
+ * of both for the backend and what the core has. With `shared`, weights that are there already are not counted. */
+void loaded_expect(const loaded *l, bool shared, bp_model_memory *out);
+/* Weights, cache and workspace; UINT64_MAX where that is too large a number. */
+uint64_t loaded_sum(const bp_model_memory *memory);
 void loaded_free(loaded *l); /* NULL is fine */
 
 #endif

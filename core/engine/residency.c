@@ -1,5 +1,4 @@
 /* Residency: models come into memory when they are needed, and leave it when others need the room (models.h). */
-#include "base/checked.h"
 #include "base/error.h"
 #include "base/log.h"
 #include "engine/residency_parts.h"
@@ -30,14 +29,6 @@ static unsigned long long mebibytes(uint64_t bytes)
     return (unsigned long long)((bytes + (1 << 19)) >> 20);
 }
 
-static uint64_t sum_of(const bp_model_memory *memory)
-{
-    uint64_t sum = memory->weights, whole;
-    if (!checked_add_u64(sum, memory->kv, &whole) || !checked_add_u64(whole, memory->workspace, &sum))
-        return UINT64_MAX;
-    return sum;
-}
-
 /* --- weights that several hold ---------------------------------------------------------------------------------------------- */
 
 bool residency_has_twin(const model_entry *m)
@@ -66,7 +57,7 @@ static void weigh(bp_engine *engine, const loop *device)
             continue;
         pthread_mutex_lock(&engine->lock);
         if (m->loaded == l) {
-            uint64_t bytes = sum_of(&now);
+            uint64_t bytes = loaded_sum(&now);
             engine->used += bytes - m->bytes;
             m->bytes = bytes;
             l->memory = now;
@@ -219,7 +210,7 @@ static bp_status load(model_entry *m, const models_wait *wait, bp_error *why)
     if (status != BP_OK)
         error_prefix(why, status, "model \"%s\"", m->config.name);
     pthread_mutex_lock(&engine->lock);
-    uint64_t bytes = status == BP_OK ? sum_of(&l->memory) : 0;
+    uint64_t bytes = status == BP_OK ? loaded_sum(&l->memory) : 0;
     engine->used += bytes - m->bytes;
     m->bytes = bytes;
     if (bytes && !residency_has_twin(m)) /* without a twin it would hold more */

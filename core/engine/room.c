@@ -4,7 +4,6 @@
  *       these are passed PASSES times at most.
  *   R2  Nothing leaves in vain: as long as those that may leave do not make room enough together, all of them stay; and of
  *       them only those leave whose room is needed. */
-#include "base/checked.h"
 #include "base/error.h"
 #include "base/log.h"
 #include "engine/residency_parts.h"
@@ -131,19 +130,15 @@ static bool may_pass(const bp_engine *engine, const room_claim *claim)
 
 /* --- waiting ---------------------------------------------------------------------------------------------------------------- */
 
-/* What comes with the model: what it held before, or weights and cache, a sixteenth of that for the backend's workspace, and what
- * the core has for it. Weights that a twin has are there already. */
+/* What comes with the model: what it held before, or what its file lets expect. Weights that a twin has are there already. */
 static uint64_t expected_bytes(const model_entry *m, const loaded *l)
 {
     bool twin = residency_has_twin(m);
+    bp_model_memory expected;
     if (m->held_before && !twin)
         return m->held_before;
-    uint64_t tokens = (uint64_t)l->limits.page_tokens * l->limits.page_count, kv, sum;
-    if (!checked_mul_u64(tokens, model_kv_bytes_per_token(l->file, l->config->kv_dtype), &kv) ||
-        !checked_add_u64(kv, twin ? 0 : model_shape_of(l->file)->weight_bytes, &sum) || !checked_add_u64(sum, sum / 16, &sum) ||
-        !checked_add_u64(sum, loaded_core_bytes(l), &sum))
-        return UINT64_MAX;
-    return sum;
+    loaded_expect(l, twin, &expected);
+    return loaded_sum(&expected);
 }
 
 /* The names of those that hold memory: all of them, or only those that stay. */

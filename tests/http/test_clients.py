@@ -136,13 +136,15 @@ def test_73_a_second_signal_ends_at_once(tmp_path, smollm2):
     assert s.process.wait(5) != 0
 
 
-def test_the_example_with_many_models(tmp_path, smollm2):
-    text = (ROOT / "config" / "many.yaml").read_text().replace("../models/SmolLM2-135M-Instruct.Q4_1.gguf", smollm2)
+def test_the_example_with_many_models(tmp_path, smollm2, minilm):
+    text = (ROOT / "config" / "many.yaml").read_text().replace("../models/SmolLM2-135M-Instruct.Q4_1.gguf", smollm2).replace("../models/all-MiniLM-L6-v2", minilm)
     s = Server(tmp_path, None, text=text.replace("port: 8080", "port: 0"))
     body = {"messages": [{"role": "user", "content": "What is the capital of France?"}], "max_tokens": 20}
     assert "Paris" in s.post("/v1/chat/completions", {**body, "model": "smollm2"}).json["choices"][0]["message"]["content"]
     assert s.post("/v1/chat/completions", {**body, "model": "storyteller"}).json["usage"]["completion_tokens"] > 0
-    assert [m["state"] for m in s.get("/v1/models").json["data"]] == ["ready", "ready"]
+    assert [m["state"] for m in s.get("/v1/models").json["data"]] == ["ready", "ready", "unloaded", "unloaded"]
+    for model, width in [("minilm", 384), ("smollm2-embed", 576)]:
+        assert len(s.post("/v1/embeddings", {"model": model, "input": "A ship."}).json["data"][0]["embedding"]) == width
     assert s.stop() == 0
 
 

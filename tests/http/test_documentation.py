@@ -20,8 +20,8 @@ def blocks(page, language):
 
 
 @pytest.fixture(scope="module")
-def server(tmp_path_factory, smollm2):
-    text = (ROOT / "config" / "many.yaml").read_text().replace("../models/SmolLM2-135M-Instruct.Q4_1.gguf", smollm2)
+def server(tmp_path_factory, smollm2, minilm):
+    text = (ROOT / "config" / "many.yaml").read_text().replace("../models/SmolLM2-135M-Instruct.Q4_1.gguf", smollm2).replace("../models/all-MiniLM-L6-v2", minilm)
     s = Server(tmp_path_factory.mktemp("server"), None, text=text.replace("port: 8080", "port: 0"))
     yield s
     assert s.stop() == 0

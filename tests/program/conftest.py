@@ -66,6 +66,11 @@ def model():
 
 
 @pytest.fixture(scope="session")
+def minilm():
+    return subprocess.run([ROOT / "tools" / "fetch", "minilm"], capture_output=True, text=True, check=True).stdout.strip()
+
+
+@pytest.fixture(scope="session")
 def outside(tmp_path_factory):
     """A backend that is not part of the build, made from the SDK's headers alone."""
     file = tmp_path_factory.mktemp("outside") / "outside.so"

@@ -1,5 +1,7 @@
 """backplane check: the examples are fine, and mistakes are told with file, line and column."""
 
+import re
+
 import pytest
 
 from conftest import ROOT, backplane
@@ -69,3 +71,35 @@ def test_variables_are_those_of_the_environment(write, model):
     config = write(whole("${MODEL_OF_THIS_TEST}").replace("backend: cpu", "context: ${CONTEXT_OF_THIS_TEST:-512}"))
     said = backplane("check", config, environment={"MODEL_OF_THIS_TEST": model}).expect(0).out
     assert "context 512" in said
+
+
+def budget(model, mini, memory, keys="", more=""):
+    return (f"memory_budget: {memory}\nbackends:\n  cpu: {{ plugin: cpu }}\nmodels:\n"
+            f"  smol: {{ file: {model}, context: 1024, kv_tokens: 1024{keys} }}\n  mini: {{ file: {mini}{keys} }}\n{more}")
+
+
+def needs_of(said, name):
+    return int(re.search(rf"^memory   model {name} needs (\d+) MiB: ", said, re.M)[1])
+
+
+def test_what_fits_into_memory_is_told(write, model, minilm):
+    said = backplane("check", write(budget(model, minilm, "2GiB"))).expect(0).out
+    both = needs_of(said, "smol") + needs_of(said, "mini")
+    assert 93 + 22 < needs_of(said, "smol") < 150 and 87 < needs_of(said, "mini") < 110
+    assert re.search(rf"all models together need ({both}|{both - 1}) MiB and memory_budget is 2048 MiB: all of them fit", said)
+    said = backplane("check", write(budget(model, minilm, f"{both - 10}MiB"))).expect(0).out
+    assert "makes room for who is asked for" in said
+    embed = f"  embed: {{ file: {model}, task: embed, context: 512 }}\n" # of the same weights
+    shared = backplane("check", write(budget(model, minilm, "2GiB", more=embed))).expect(0).out
+    assert int(re.search(r"together need (\d+)", shared)[1]) < both + needs_of(shared, "embed") - 80
+
+
+def test_what_never_fits_is_a_mistake(write, model, minilm):
+    result = backplane("check", write(budget(model, minilm, "100MiB"))).expect(1)
+    assert "model smol cannot be loaded: it needs" in result.err and "memory_budget is 100 MiB" in result.err and "1 problem" in result.err
+    result = backplane("check", write(budget(model, minilm, "200MiB", ", pinned: true"))).expect(1)
+    assert "the pinned models cannot all be loaded" in result.err and "1 problem" in result.err
+    said = backplane("check", write(budget(model, minilm, "2GiB"))).expect(0).out
+    one_short = f"{needs_of(said, 'smol') + needs_of(said, 'mini') - 3}MiB"
+    result = backplane("check", write(budget(model, minilm, one_short).replace(f"{minilm} }}", f"{minilm}, pinned: true }}"))).expect(1)
+    assert "model smol cannot be loaded: it needs" in result.err and "pinned models leave" in result.err and "and stays" in result.out

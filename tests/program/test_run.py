@@ -26,6 +26,11 @@ def test_every_example_runs(example, model):
     assert "Paris" in backplane("run", example, stdin=question + "\n").expect(0).out
 
 
+def test_it_says_what_fits(write, model):
+    said = backplane("run", write("memory_budget: 90MiB\n" + config_of(model)), stdin="Hi\n")
+    assert "error: model small cannot be loaded: it needs" in said.err and "memory_budget is 90 MiB; raise it" in said.err
+
+
 def test_it_ends_when_its_frontends_do(write, model):
     backplane("run", write(config_of(model)), stdin="").expect(0)
 
