@@ -53,7 +53,7 @@ static bp_limits small_limits(const net *n)
     return limits;
 }
 
-/* supports and compile agree; a refusal names `word`, or its number. */
+/* supports and compile agree; a refusal names `word`, or its number, or the family of a program that it does not know. */
 static bp_status ask(subject *u, bp_device *device, const bp_program *program, const bp_limits *limits, const char *what,
                      const char *word, uint32_t number)
 {
@@ -71,7 +71,8 @@ static bp_status ask(subject *u, bp_device *device, const bp_program *program, c
         failed("supports refuses %s (%s), and compile succeeds", what, a.error.message);
     if (status != BP_OK && status != BP_EUNSUPPORTED)
         failed("supports of %s returned %d where %d, unsupported, belongs: %s", what, status, BP_EUNSUPPORTED, a.error.message);
-    if (status != BP_OK && !names(a.error.message, word) && !strstr(a.error.message, digits))
+    bool by_family = names(a.error.message, "family") && names(a.error.message, program->family);
+    if (status != BP_OK && !names(a.error.message, word) && !strstr(a.error.message, digits) && !by_family)
         failed("supports of %s gives a sentence that names neither %s nor %u: %s", what, word, number, a.error.message);
     if (compiled == BP_OK)
         CALL_VOID(u->ops, release, model);

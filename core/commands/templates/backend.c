@@ -47,7 +47,8 @@ static void close_device(bp_device *device)
 static bp_status info(bp_device *device, bp_device_info *out, bp_error *error)
 {
     (void)device, (void)error;
-    snprintf(out->name, sizeof out->name, "@NAME@ (a parrot)");
+    bp_device_info filled = {.size = out->size, .name = "@NAME@ (a parrot)"};
+    memcpy(out, &filled, out->size < sizeof filled ? out->size : sizeof filled); /* an older host's struct is shorter */
     return BP_OK;
 }
 
@@ -62,18 +63,16 @@ static bp_status supports(bp_device *device, const bp_program *program, bp_error
 /* A step waits between submit and wait as the favourite of each row. */
 struct bp_model {
     const bp_device *device;
-    uint32_t width, page_tokens; /* floats of a row, one for each token of the vocabulary; slots of a page */
-    uint32_t row_count;
+    bp_limits limits;
+    uint32_t width, row_count; /* floats of a row, one for each token of the vocabulary; rows of the step */
     int32_t *cache;      /* [page_count][page_tokens]: the token at each slot, where a network has its keys and values */
     int32_t *favourites; /* [max_rows], row_count of them in use */
 };
 
 static void release(bp_model *m)
 {
-    if (!m)
-        return;
-    free(m->cache);
-    free(m->favourites);
+    if (m)
+        free(m->cache), free(m->favourites);
     free(m);
 }
 
@@ -81,7 +80,7 @@ static bp_status compile(bp_device *device, const bp_program *program, const bp_
 {
     bp_model *m = calloc(1, sizeof *m);
     if (m) {
-        *m = (bp_model){.device = device, .width = program->output_width, .page_tokens = limits->page_tokens};
+        *m = (bp_model){.device = device, .limits = *limits, .width = program->output_width};
         m->cache = calloc(limits->page_count, limits->page_tokens * sizeof *m->cache);
         m->favourites = calloc(limits->max_rows, sizeof *m->favourites);
     }
@@ -97,7 +96,7 @@ static bp_status compile(bp_device *device, const bp_program *program, const bp_
 static int32_t *slot(const bp_model *m, const int32_t *pages, int32_t position)
 {
     uint32_t p = (uint32_t)position;
-    return &m->cache[(size_t)pages[p / m->page_tokens] * m->page_tokens + p % m->page_tokens];
+    return &m->cache[(size_t)pages[p / m->limits.page_tokens] * m->limits.page_tokens + p % m->limits.page_tokens];
 }
 
 static int32_t favourite(const bp_model *m, const int32_t *pages, int32_t position)
@@ -109,10 +108,11 @@ static int32_t favourite(const bp_model *m, const int32_t *pages, int32_t positi
     return (int32_t)((token + m->device->config->step) % m->width);
 }
 
-/* The core checks the batch before it calls: no index here needs a check. The batch is gone once submit has returned. */
+/* The core has checked every index of the batch, which is gone once submit has returned. */
 static bp_status submit(bp_model *m, const bp_batch *b, bp_error *error)
 {
-    (void)error;
+    if (b->token_count > m->limits.max_tokens || b->row_count > m->limits.max_rows)
+        return fail(error, BP_EINVAL, "a step is over the limits that it was promised");
     uint32_t row = 0;
     for (uint32_t s = 0; s < b->seq_count; s++) {
         const int32_t *pages = b->pages + (size_t)s * b->page_stride;
@@ -127,7 +127,8 @@ static bp_status submit(bp_model *m, const bp_batch *b, bp_error *error)
 
 static bp_status wait(bp_model *m, float *out, uint64_t count, bp_error *error)
 {
-    (void)error;
+    if (count != (uint64_t)m->row_count * m->width)
+        return fail(error, BP_EINVAL, "wait is asked for other rows than those of the step");
     memset(out, 0, count * sizeof *out); /* [row_count][width] */
     for (uint32_t row = 0; row < m->row_count; row++)
         out[(size_t)row * m->width + (size_t)m->favourites[row]] = 100.0f;

@@ -9,6 +9,7 @@
 
 #include <algorithm>
 #include <cstdio>
+#include <cstring>
 #include <exception>
 #include <memory>
 #include <new>
@@ -22,7 +23,8 @@ struct bp_device {
 /* A step waits between submit and wait as the favourite of each row. */
 struct bp_model {
     int64_t step;
-    uint32_t width, page_tokens;     /* floats of a row, one for each token of the vocabulary; slots of a page */
+    bp_limits limits;
+    uint32_t width;                  /* floats of a row, one for each token of the vocabulary */
     std::vector<int32_t> cache;      /* [page_count][page_tokens]: the token at each slot, where a network has keys and values */
     std::vector<int32_t> favourites; /* of the step between submit and wait; has room for max_rows */
 
@@ -30,7 +32,7 @@ struct bp_model {
     int32_t &slot(const int32_t *pages, int32_t position)
     {
         uint32_t p = static_cast<uint32_t>(position);
-        return cache[static_cast<size_t>(pages[p / page_tokens]) * page_tokens + p % page_tokens];
+        return cache[static_cast<size_t>(pages[p / limits.page_tokens]) * limits.page_tokens + p % limits.page_tokens];
     }
 
     int32_t favourite(const int32_t *pages, int32_t position)
@@ -92,7 +94,10 @@ bp_status open_device(const bp_host *, const void *filled, bp_device **out, bp_e
 
 bp_status info(bp_device *, bp_device_info *out, bp_error *) noexcept
 {
-    std::snprintf(out->name, sizeof out->name, "@NAME@ (a parrot)");
+    bp_device_info filled{};
+    filled.size = out->size;
+    std::snprintf(filled.name, sizeof filled.name, "@NAME@ (a parrot)");
+    std::memcpy(out, &filled, std::min<size_t>(out->size, sizeof filled)); /* an older host's struct is shorter */
     return BP_OK;
 }
 
@@ -106,7 +111,7 @@ bp_status supports(bp_device *, const bp_program *program, bp_error *error) noex
 bp_status compile(bp_device *device, const bp_program *program, const bp_limits *limits, bp_model **out, bp_error *error) noexcept
 {
     return guarded(error, [&] {
-        std::unique_ptr<bp_model> m(new bp_model{device->step, program->output_width, limits->page_tokens, {}, {}});
+        std::unique_ptr<bp_model> m(new bp_model{device->step, *limits, program->output_width, {}, {}});
         m->cache.resize(static_cast<size_t>(limits->page_count) * limits->page_tokens);
         m->favourites.reserve(limits->max_rows);
         *out = m.release();
@@ -114,9 +119,11 @@ bp_status compile(bp_device *device, const bp_program *program, const bp_limits 
     });
 }
 
-/* The core checks the batch before it calls: no index here needs a check. The batch is gone once submit has returned. */
+/* The core has checked every index of the batch, which is gone once submit has returned. */
 bp_status submit(bp_model *m, const bp_batch *b, bp_error *error) noexcept
 {
+    if (b->token_count > m->limits.max_tokens || b->row_count > m->limits.max_rows)
+        return fail(error, BP_EINVAL, "a step is over the limits that it was promised");
     return guarded(error, [&] {
         m->favourites.clear();
         for (uint32_t s = 0, row = 0; s < b->seq_count; s++) {
@@ -130,8 +137,10 @@ bp_status submit(bp_model *m, const bp_batch *b, bp_error *error) noexcept
     });
 }
 
-bp_status wait(bp_model *m, float *out, uint64_t count, bp_error *) noexcept
+bp_status wait(bp_model *m, float *out, uint64_t count, bp_error *error) noexcept
 {
+    if (count != m->favourites.size() * m->width)
+        return fail(error, BP_EINVAL, "wait is asked for other rows than those of the step");
     std::fill_n(out, count, 0.0f); /* [rows][width] */
     for (size_t row = 0; row < m->favourites.size(); row++)
         out[row * m->width + static_cast<size_t>(m->favourites[row])] = 100.0f;

@@ -45,7 +45,7 @@ typedef enum bp_dtype {
 } bp_dtype;
 
 typedef struct bp_weight {
-    const char *name; /* the tensor's name in the file, for messages */
+    const char *name; /* the tensor's, as GGUF spells it whatever the file is: "blk.0.attn_q.weight"; of tables, the core's own */
     uint32_t dtype;   /* bp_dtype */
     uint32_t rank;    /* 1 or 2 */
     int64_t shape[4]; /* shape[0] contiguous; unused dimensions are 1 */
@@ -144,7 +144,7 @@ enum { BP_NUMERICS_STABLE = 0, BP_NUMERICS_PORTABLE = 1 };
 typedef struct bp_program {
     uint32_t size;
     uint32_t numerics;  /* BP_NUMERICS_… */
-    const char *family; /* "llama": a hint, never needed */
+    const char *family; /* "llama", as general.architecture of GGUF: a hint, never needed */
     uint32_t op_count, weight_count, cache_count, value_count;
     const bp_op *ops;
     const bp_weight *weights;
