@@ -46,7 +46,7 @@ def test_a_last_line_needs_no_newline():
     assert run(fake("repl"), b"hello").stdout == b"You said: hello\n\n"
 
 
-def test_no_input_is_no_error():
+def test_83_no_input_is_no_error():
     said = run(fake("repl"))
     assert (said.returncode, said.stdout, said.stderr) == (0, b"", b"")
 
@@ -184,12 +184,12 @@ def test_a_file_that_is_no_conversation_changes_nothing(text, tmp_path):
 
 # --- hard input -------------------------------------------------------------------------------------------------------
 
-def test_bad_utf_8_and_nul_become_replacement_characters():
+def test_83_bad_utf_8_and_nul_become_replacement_characters():
     said = run(fake("repl"), b"a\xff\xc3b\xe2\x82\x00c\xed\xa0\x80\n")
     assert said.stdout.decode() == "You said: a\ufffd\ufffdb\ufffd\ufffdc\ufffd\ufffd\ufffd\n\n"
 
 
-def test_a_giant_line_is_refused_and_the_next_one_answered():
+def test_83_a_giant_line_is_refused_and_the_next_one_answered():
     said = run(fake("repl"), b"x" * (20 << 20) + b"\nhello\n")
     assert said.stdout == b"\nYou said: hello\n\n" and b"too long" in said.stderr and said.returncode == 1
 
@@ -202,7 +202,7 @@ def test_an_answer_of_nothing():
     assert run(fake("repl"), b"nothing\nx\n").stdout == b"\nYou said: x\n\n"
 
 
-def test_a_closed_output_ends_it():
+def test_83_a_closed_output_ends_it():
     with subprocess.Popen(fake("repl"), stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as p:
         p.stdin.write(b"slow 500\nhello\n")
         p.stdin.flush()

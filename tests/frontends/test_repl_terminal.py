@@ -40,7 +40,7 @@ def test_words_come_as_they_are_made():
         assert time.monotonic() - began > 0.5
 
 
-def test_ctrl_c_stops_the_answer_and_keeps_its_part():
+def test_83_ctrl_c_stops_the_answer_and_keeps_its_part():
     with start() as t:
         t.type("slow 2000\r")
         t.expect("tick tick")

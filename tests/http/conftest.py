@@ -98,13 +98,26 @@ def answer(received):
     return Answer(received)
 
 
+TYPES = {401: "authentication_error", 403: "permission_error", 429: "rate_limit_error", 500: "server_error", 503: "server_error"}
+CODES = {400: {"invalid_json", "invalid_value", "unsupported", "context_length_exceeded", "limit_exceeded", "invalid_request"},
+         401: {"invalid_api_key"}, 403: {"forbidden_host", "forbidden_origin"}, 404: {"model_not_found", "unknown_url"},
+         405: {"method_not_allowed"}, 429: {"rate_limit_exceeded"}, 500: {"internal_error", "backend_error", "timeout"},
+         503: {"overloaded", "model_unavailable", "shutting_down", "internal_error"}}
+
+
 def error_of(reply, status, code=None, param=None):
-    """The error of a reply, which has the one shape that errors have."""
+    """The error of a reply, which has the one shape that errors have, and the type, code and headers of its status."""
     assert reply.status == status, (reply.status, reply.body[:300])
     error = reply.json["error"]
-    assert set(error) == {"message", "type", "param", "code"} and isinstance(error["message"], str)
-    assert isinstance(error["code"], str) or error["code"] is None
+    assert set(reply.json) == {"error"} and set(error) == {"message", "type", "param", "code"}
+    assert error["message"] and isinstance(error["message"], str) and "\ufffd" not in error["message"]
+    assert error["param"] is None or (error["param"] and isinstance(error["param"], str))
+    assert error["type"] == TYPES.get(status, "invalid_request_error"), error
+    assert error["code"] in CODES[status] if status in CODES else isinstance(error["code"], str), error
     assert reply.headers["content-type"] == "application/json" and reply.headers["x-request-id"]
+    assert status not in (429, 503) or 1 <= int(reply.headers["retry-after"]) <= 120
+    assert status not in (408, 413, 415, 431, 505) or reply.headers["connection"] == "close"
+    assert status != 405 or reply.headers["allow"]
     if code:
         assert error["code"] == code
     if param:

@@ -91,43 +91,89 @@ def test_36_token_ids(alive, ids):
     error_of(alive.post(TEXT, text(prompt=ids)), 400, param="prompt")
 
 
-# Number of the case, field, value; CHAT unless it says otherwise.
-FIELDS = [
-    (37, "n", 0), (37, "n", 129), (37, "n", 10 ** 9), (37, "n", -1), (37, "n", 1.5, TEXT), (37, "n", "2"),
-    (38, "best_of", 21, TEXT), (38, "best_of", 10 ** 9, TEXT), (38, "best_of", -1, TEXT),
-    (39, "max_tokens", -1), (39, "max_tokens", 2 ** 62), (39, "max_tokens", -1, TEXT), (39, "max_tokens", 2 ** 31, TEXT),
-    (39, "max_tokens", 1.5), (39, "max_completion_tokens", 0), (39, "max_completion_tokens", 2 ** 32),
-    (40, "temperature", -1), (40, "temperature", 2.1), (40, "temperature", 999999, TEXT), (40, "temperature", "x"),
-    (40, "top_p", -1), (40, "top_p", 1.1), (40, "frequency_penalty", 2.1), (40, "frequency_penalty", -2.1),
-    (40, "presence_penalty", 2.1), (40, "presence_penalty", -2.1), (40, "repetition_penalty", 0), (40, "repeat_penalty", 0),
-    (40, "repeat_penalty", 0, TEXT), (40, "min_p", -0.1), (40, "typical_p", 2),
-    (41, "top_logprobs", 21), (41, "top_logprobs", -1), (41, "top_logprobs", 2), (41, "logprobs", 1), (41, "logprobs", "yes"),
-    (41, "logprobs", 6, TEXT), (41, "logprobs", -1, TEXT), (41, "logprobs", True, TEXT),
-    (42, "logit_bias", {"x": 1}), (42, "logit_bias", {"1": 101}), (42, "logit_bias", {"1": -101}), (42, "logit_bias", {"-1": 1}),
-    (42, "logit_bias", {"1.5": 1}), (42, "logit_bias", {"": 1}), (42, "logit_bias", {" 1": 1}), (42, "logit_bias", {"1": "x"}),
-    (42, "logit_bias", {str(2 ** 32): 1}), (42, "logit_bias", {"49152": 1}), (42, "logit_bias", []),
-    (42, "logit_bias", {str(i): 1 for i in range(1025)}),
-    (43, "stop", ["a"] * 5), (43, "stop", ""), (43, "stop", ["a", ""]), (43, "stop", 3), (43, "stop", [3]), (43, "stop", {"a": 1}),
-    (43, "stop", ["a\u0000b"]), (43, "stop_token_ids", [-1]), (43, "stop_token_ids", [49152]), (43, "stop_token_ids", [1] * 65),
-    (46, "stream_options", {"include_usage": True}), (46, "stream_options", 3), (46, "stream", "yes"), (46, "stream", 1),
-    (51, "response_format", {"type": "json_schema"}), (51, "response_format", {"type": "json_schema", "json_schema": 123}),
-    (51, "response_format", {"type": "json_schema", "json_schema": {"name": "x", "schema": 123}}),
-    (51, "response_format", {"type": "hiccup"}), (51, "response_format", {}), (51, "response_format", 3),
-    (55, "tool_choice", "required"), (55, "tool_choice", {"type": "function", "function": {"name": "absent"}}),
-    (55, "tool_choice", "hiccup"), (55, "tools", {}), (55, "functions", []),
-    (56, "chat_template", "{{ x }}"), (56, "chat_template_kwargs", {"messages": []}),
-    (56, "chat_template_kwargs", {"add_generation_prompt": False}), (56, "chat_template_kwargs", {"bos_token": "x"}),
-    (56, "chat_template_kwargs", {"raise_exception": 1}), (56, "chat_template_kwargs", []), (56, "chat_template_kwargs", "x"),
-    (58, "n_keep", -1), (58, "n_discard", -5, TEXT), (58, "top_k", -1), (58, "top_k", -2 ** 63, TEXT), (58, "n_predict", -1, TEXT),
-    (58, "stop_token_ids", [-2 ** 31]), (58, "seed", 1.5), (58, "seed", "x"), (58, "echo", 1, TEXT), (58, "suffix", "x", TEXT),
-]
+# Of each case, field and value; CHAT unless it says otherwise.
+FIELDS = {
+    37: [("n", 0), ("n", 129), ("n", 10 ** 9), ("n", -1), ("n", 0, TEXT), ("n", 129, TEXT), ("n", 1.5, TEXT), ("n", "2")],
+    38: [("best_of", 21, TEXT), ("best_of", 10 ** 9, TEXT), ("best_of", -1, TEXT), ("best_of", 0, TEXT)],
+    39: [("max_tokens", -1), ("max_tokens", 2 ** 62), ("max_tokens", -1, TEXT), ("max_tokens", 2 ** 31, TEXT), ("max_tokens", 1.5),
+         ("max_completion_tokens", 0), ("max_completion_tokens", 2 ** 32)],
+    40: [("temperature", -1), ("temperature", 2.1), ("temperature", 999999, TEXT), ("temperature", "x"), ("top_p", -1), ("top_p", 1.1),
+         ("frequency_penalty", 2.1), ("frequency_penalty", -2.1), ("presence_penalty", 2.1), ("presence_penalty", -2.1),
+         ("repetition_penalty", 0), ("repeat_penalty", 0), ("repeat_penalty", 0, TEXT), ("min_p", -0.1), ("typical_p", 2)],
+    41: [("top_logprobs", 21), ("top_logprobs", -1), ("top_logprobs", 2), ("logprobs", 1), ("logprobs", "yes"), ("logprobs", 6, TEXT),
+         ("logprobs", -1, TEXT), ("logprobs", True, TEXT)],
+    42: [("logit_bias", bias) for bias in ({"x": 1}, {"1": 101}, {"1": -101}, {"-1": 1}, {"1.5": 1}, {"": 1}, {" 1": 1}, {"1": "x"},
+                                           {str(2 ** 32): 1}, {str(2 ** 32 + 5): 1}, {"49152": 1}, [], {str(i): 1 for i in range(1025)})],
+    43: [("stop", ["a"] * 5), ("stop", ""), ("stop", ["a", ""]), ("stop", 3), ("stop", [3]), ("stop", {"a": 1}), ("stop", ["a\u0000b"]),
+         ("stop_token_ids", [-1]), ("stop_token_ids", [49152]), ("stop_token_ids", [1] * 65)],
+    46: [("stream_options", {"include_usage": True}), ("stream_options", {"include_usage": True}, TEXT), ("stream_options", 3),
+         ("stream", "yes"), ("stream", 1)],
+    51: [("response_format", value) for value in ({"type": "json_schema"}, {"type": "json_schema", "json_schema": 123}, {}, 3,
+                                                  {"type": "json_schema", "json_schema": {"name": "x", "schema": 123}}, {"type": "hiccup"})],
+    55: [("tool_choice", "required"), ("tool_choice", {"type": "function", "function": {"name": "absent"}}), ("tool_choice", "hiccup"),
+         ("tools", {}), ("functions", [])],
+    56: [("chat_template", "{{ x }}"), *(("chat_template_kwargs", value) for value in (
+        {"messages": []}, {"add_generation_prompt": False}, {"bos_token": "x"}, {"raise_exception": 1}, [], "x"))],
+    58: [("n_keep", -1), ("n_discard", -5, TEXT), ("top_k", -1), ("top_k", -2 ** 63, TEXT), ("n_predict", -1, TEXT),
+         ("stop_token_ids", [-2 ** 31]), ("seed", 1.5), ("seed", "x"), ("echo", 1, TEXT), ("suffix", "x", TEXT)],
+}
 
 
-@pytest.mark.parametrize("case", FIELDS, ids=lambda case: f"{case[0]}-{case[1]}")
-def test_37_to_58_fields(alive, case):
-    _, field, value, path = (*case, CHAT)[:4]
-    error = error_of(alive.post(path, {**(chat() if path == CHAT else text()), field: value}), 400, param=field)
-    assert error["type"] == "invalid_request_error" and error["code"]
+def refuses(server, number):
+    """Each of the case is a 400 that names its field, streamed or not."""
+    for field, value, path in ((*case, CHAT)[:3] for case in FIELDS[number]):
+        for more in ({}, {"stream": True}) if field not in ("stream", "stream_options") else ({},):
+            body = {**(chat() if path == CHAT else text()), **more, field: value}
+            error = error_of(server.post(path, body), 400, param=field)
+            assert error["code"], (field, value)
+
+
+def test_37_n(alive):
+    refuses(alive, 37)
+
+
+def test_38_best_of(alive):
+    refuses(alive, 38)
+
+
+def test_39_max_tokens(alive):
+    refuses(alive, 39)
+
+
+def test_40_temperatures_and_penalties(alive):
+    refuses(alive, 40)
+
+
+def test_41_logprobs(alive):
+    refuses(alive, 41)
+
+
+def test_42_logit_bias(alive):
+    refuses(alive, 42)
+
+
+def test_43_stop(alive):
+    refuses(alive, 43)
+
+
+def test_46_stream_options_without_stream(alive):
+    refuses(alive, 46)
+
+
+def test_51_response_formats(alive):
+    refuses(alive, 51)
+
+
+def test_55_tool_choice(alive):
+    refuses(alive, 55)
+
+
+def test_56_templates(alive):
+    refuses(alive, 56)
+
+
+def test_58_extensions(alive):
+    refuses(alive, 58)
 
 
 @pytest.mark.parametrize("number", ["9223372036854775808", "1e400", "-9223372036854775809"])

@@ -2,20 +2,24 @@
 
 import base64
 import math
+import re
 import struct
 import threading
 
 import openai
 import pytest
 
-from conftest import Server, error_of
+import tiny_models
+from conftest import Neighbour, Server, assert_released, error_of, held
 
 TEXTS = ["A man is eating food.", "Someone eats.", "The weather is lovely today.", "x", "word " * 60]
 
 
 @pytest.fixture(scope="module")
 def server(tmp_path_factory, smollm2, minilm):
-    s = Server(tmp_path_factory.mktemp("server"), f"  smol: {{ file: {smollm2} }}\n  mini: {{ file: {minilm} }}")
+    folder = tmp_path_factory.mktemp("server")
+    tiny_models.cross_encoder(folder / "ranks")
+    s = Server(folder, f"  smol: {{ file: {smollm2} }}\n  mini: {{ file: {minilm} }}\n  ranks: {{ file: ranks }}")
     yield s
     assert s.stop() == 0, "".join(s.log)
 
@@ -74,17 +78,24 @@ def test_many_inputs(client):
 @pytest.mark.parametrize("field, value", [
     ("input", None), ("input", []), ("input", [""] * 0), ("input", ["x"] * 2049), ("input", [[]]), ("input", 3),
     ("encoding_format", "hex"), ("dimensions", 0), ("dimensions", 385), ("prompt_name", "x"), ("model", None)])
-def test_48_to_50_wrong_fields(server, field, value):
+def test_48_49_50_wrong_fields(server, field, value):
     error_of(server.post("/v1/embeddings", {"model": "mini", "input": "x", field: value}), 400, param=field)
 
 
 def test_47_longer_than_the_context(server):
     long = "word " * 1000
-    error_of(server.post("/v1/embeddings", {"model": "mini", "input": long}), 400, "context_length_exceeded")
+    for ask in (long, ["x", long]):
+        error = error_of(server.post("/v1/embeddings", {"model": "mini", "input": ask}), 400, "context_length_exceeded", "input")
+        assert "256" in error["message"] and re.search(r"\b100[0-9]\b", error["message"])
     assert server.post("/v1/embeddings", {"model": "mini", "input": long, "truncate": True}).status == 200
 
 
 def test_33_the_wrong_kind_of_model(server):
-    error_of(server.post("/v1/embeddings", {"model": "smol", "input": "x"}), 400)
-    error_of(server.post("/v1/chat/completions", {"model": "mini", "messages": [{"role": "user", "content": "x"}]}), 400)
-    error_of(server.post("/v1/completions", {"model": "mini", "prompt": "x"}), 400)
+    for path, body in [("/v1/embeddings", {"model": "smol", "input": "x"}), ("/v1/embeddings", {"model": "ranks", "input": "x"}),
+                       ("/v1/rerank", {"model": "mini", "query": "x", "documents": ["y"]}), ("/v1/completions", {"model": "mini", "prompt": "x"}),
+                       ("/v1/rerank", {"model": "smol", "query": "x", "documents": ["y"]}), ("/v1/completions", {"model": "ranks", "prompt": "x"}),
+                       ("/v1/chat/completions", {"model": "mini", "messages": [{"role": "user", "content": "x"}]}),
+                       ("/v1/chat/completions", {"model": "ranks", "messages": [{"role": "user", "content": "x"}], "stream": True}),
+                       ("/v1/responses", {"model": "mini", "input": "x"})]:
+        error = error_of(server.post(path, body), 400, param="model")
+        assert body["model"] in error["message"]

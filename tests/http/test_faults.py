@@ -120,7 +120,7 @@ def test_68_a_device_that_is_lost_before_the_first_byte(start):
 
 
 @pytest.mark.parametrize("fault", ["open", "compile", "compile_memory"])
-def test_68_a_device_that_takes_no_model(start, fault):
+def test_68_82_a_device_that_takes_no_model(start, fault):
     server = start(fault)
     with Neighbour(server):
         assert_unavailable(server)

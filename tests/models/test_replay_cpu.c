@@ -105,7 +105,7 @@ static void preempt(rig *g, uint32_t flags)
         replay_preempt_everywhere(g->file, &g->backend, &cases[i], request, &expected);
 }
 
-static void preemption_at_any_step_changes_no_bit(void **state)
+static void test_66_preemption_at_any_step_changes_no_bit(void **state)
 {
     preempt(*state, 0);
 }
@@ -174,7 +174,7 @@ static void prefixes_of_any_length_change_no_bit(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(preemption_at_any_step_changes_no_bit),
+        cmocka_unit_test(test_66_preemption_at_any_step_changes_no_bit),
         cmocka_unit_test(preemption_at_any_step_changes_no_bit_of_a_score),
         cmocka_unit_test(a_score_is_what_the_same_token_has_when_it_is_drawn),
         cmocka_unit_test(prefixes_of_any_length_change_no_bit),

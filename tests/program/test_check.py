@@ -44,7 +44,7 @@ MISTAKES = [
 
 
 @pytest.mark.parametrize("old, new, place, sentence", MISTAKES, ids=[new for _, new, _, _ in MISTAKES])
-def test_a_mistake_has_a_place(old, new, place, sentence, write, model):
+def test_80_a_mistake_has_a_place(old, new, place, sentence, write, model):
     config = write(whole(model).replace(old, new))
     said = backplane("check", config).expect(1).err
     assert f"{config}{place}" in said and sentence in said
@@ -62,7 +62,7 @@ def test_a_file_that_is_no_model_is_told_with_its_line(write, tmp_path, model):
     assert "config.yaml:5:11: " in said and "fake.gguf" in said
 
 
-def test_a_bomb_of_aliases_ends_at_once(write):
+def test_80_a_bomb_of_aliases_ends_at_once(write):
     levels = "".join(f"a{i}: &a{i} [{', '.join([f'*a{i - 1}'] * 9)}]\n" for i in range(1, 12))
     backplane("check", write("a0: &a0 [x, x, x]\n" + levels), timeout=5).expect(1)
 

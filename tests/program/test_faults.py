@@ -68,7 +68,7 @@ def test_68_69_a_lost_device_leaves_lines_for_the_next_run(fault, reason, top, c
 
 
 @pytest.mark.parametrize("fault", ["open", "compile", "compile_memory"])
-def test_68_a_device_that_takes_no_model_answers_nobody(fault, config, write, tmp_path):
+def test_68_82_a_device_that_takes_no_model_answers_nobody(fault, config, write, tmp_path):
     said, lines = batch(write, tmp_path, config(fault))
     said.expect(1)
     assert lines == [] and "faulty: " in said.err

@@ -43,7 +43,7 @@ def test_a_backend_is_listed_with_its_device():
     assert any(line.startswith("no device: ") for line in lines)  # fails_open
 
 
-def test_broken_plugins_are_refused_by_name_and_the_rest_is_listed():
+def test_81_broken_plugins_are_refused_by_name_and_the_rest_is_listed():
     lines = backplane("plugins", "--path", PLUGIN_FILES).expect(0).out.splitlines()
     for name, reason in REFUSALS.items():
         refused = [line for line in lines if line.startswith("refused") and f"/{name}.so " in line]
@@ -66,7 +66,7 @@ def damaged(tmp_path, outside):
     return tmp_path
 
 
-def test_files_that_are_no_libraries_are_refused(damaged):
+def test_81_files_that_are_no_libraries_are_refused(damaged):
     lines = backplane("plugins", "--path", damaged).expect(0).out.splitlines()
     for name in ["text", "half", "foreign", "empty", "folder", "dangling"]:
         assert any(line.startswith("refused") and f"/{name}.so " in line for line in lines), name

@@ -61,7 +61,7 @@ def test_a_signal_while_idle_exits_at_once(write, model):
         assert running.wait() == 0 and time.monotonic() - begin < 2
 
 
-def test_the_time_to_drain_ends(write, model):
+def test_72_the_time_to_drain_ends(write, model):
     with Running("run", "--drain", "0", write(config_of(model))) as running:
         wait_until_it_answers(running)
         begin = time.monotonic()
@@ -79,7 +79,7 @@ def test_a_signal_while_models_load_exits_with_0(write, model):
         assert running.wait() == 0
 
 
-def test_a_second_signal_exits_at_once(write, model):
+def test_73_a_second_signal_exits_at_once(write, model):
     with Running("run", write(config_of(model))) as running:
         wait_until_it_answers(running)
         running.signal()
@@ -91,7 +91,7 @@ def test_a_second_signal_exits_at_once(write, model):
 
 @pytest.mark.parametrize("broken, reason", [("wrong_major", "is built for plugin ABI 2."), ("newer_minor", "needs plugin ABI 1."),
                                             ("no_symbol", "exports no bp_plugin_entry"), ("fails_open", "")])
-def test_a_refused_backend_costs_its_own_models(broken, reason, write, model):
+def test_81_82_a_refused_backend_costs_its_own_models(broken, reason, write, model):
     config = write(config_of(model, f"  other: {{ plugin: {PLUGIN_FILES / broken}.so }}\n",
                              f"  lost: {{ file: {model}, backend: other, load: eager }}\n", ", max_tokens: 8"))
     said = backplane("run", config, stdin="What is the capital of France?\n").expect(0)

@@ -212,7 +212,7 @@ def test_forms(ask):
     assert ask(SCHEMA, strings, fits=good + bad)["fits"] == [True] * len(good) + [False] * len(bad)
 
 
-def test_recursion_53(ask):
+def test_53_recursion(ask):
     tree = {"$defs": {"node": {"type": "object", "properties": {"v": {"type": "integer"}, "kids": {"type": "array", "items": {"$ref": "#/$defs/node"}}},
                                "required": ["v"]}}, "$ref": "#/$defs/node"}
     good = ['{"v":1,"kids":[{"v":2,"kids":[{"v":3},{"v":4,"kids":[]}]}]}']

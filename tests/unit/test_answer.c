@@ -256,7 +256,7 @@ static void a_token_that_the_cut_runs_through_is_not_shown(void **state)
     close_scene(&s);
 }
 
-static void an_unfinished_character_becomes_a_replacement(void **state)
+static void test_71_an_unfinished_character_becomes_a_replacement(void **state)
 {
     (void)state;
     static heard h;
@@ -353,7 +353,7 @@ int main(void)
         cmocka_unit_test(random_answers_agree_with_the_definition),
         cmocka_unit_test(a_stop_string_over_several_tokens_is_never_seen),
         cmocka_unit_test(a_token_that_the_cut_runs_through_is_not_shown),
-        cmocka_unit_test(an_unfinished_character_becomes_a_replacement),
+        cmocka_unit_test(test_71_an_unfinished_character_becomes_a_replacement),
         cmocka_unit_test(an_error_drops_what_is_held),
         cmocka_unit_test(special_tokens_have_no_text),
         cmocka_unit_test(a_full_ring_is_the_readers_loss),

@@ -96,7 +96,7 @@ static void the_only_backend_is_the_default(void **state)
     config_free(c);
 }
 
-static void mistakes_have_places(void **state)
+static void test_80_mistakes_have_places(void **state)
 {
     (void)state;
     refuse("[]", "f.yaml:1:1: a list where the mapping of backends, models and frontends belongs");
@@ -211,7 +211,7 @@ int main(void)
         cmocka_unit_test(tables_are_sound),
         cmocka_unit_test(a_file_becomes_values),
         cmocka_unit_test(the_only_backend_is_the_default),
-        cmocka_unit_test(mistakes_have_places),
+        cmocka_unit_test(test_80_mistakes_have_places),
         cmocka_unit_test(a_file_on_disk_gives_its_directory),
         cmocka_unit_test(a_configuration_without_a_file),
         cmocka_unit_test(examples_are_read),

@@ -263,7 +263,7 @@ static void deadlines_end_requests(void **state)
     close_rig(&g);
 }
 
-static void a_full_queue_refuses(void **state)
+static void test_61_a_full_queue_refuses(void **state)
 {
     (void)state;
     rig g;
@@ -417,7 +417,7 @@ static void logits_that_are_not_numbers_end_one_request(void **state)
     close_rig(&g);
 }
 
-static void a_step_without_memory_ends_who_needs_it(void **state)
+static void test_67_a_step_without_memory_ends_who_needs_it(void **state)
 {
     (void)state;
     rig g;
@@ -503,7 +503,7 @@ static void a_lost_device_takes_its_own_models(void **state)
     close_rig(&g);
 }
 
-static void a_device_that_does_not_come_back_is_lost(void **state)
+static void test_69_a_device_that_does_not_come_back_is_lost(void **state)
 {
     (void)state;
     rig g;
@@ -921,15 +921,15 @@ int main(void)
         cmocka_unit_test(requests_are_cancelled_in_every_state),
         cmocka_unit_test(requests_end_while_another_model_loads),
         cmocka_unit_test(deadlines_end_requests),
-        cmocka_unit_test(a_full_queue_refuses),
+        cmocka_unit_test(test_61_a_full_queue_refuses),
         cmocka_unit_test(a_long_prompt_is_refused_with_both_numbers),
         cmocka_unit_test(wrong_requests_are_refused),
         cmocka_unit_test(the_more_urgent_goes_first),
         cmocka_unit_test(logits_that_are_not_numbers_end_one_request),
-        cmocka_unit_test(a_step_without_memory_ends_who_needs_it),
+        cmocka_unit_test(test_67_a_step_without_memory_ends_who_needs_it),
         cmocka_unit_test(a_failing_step_ends_its_requests),
         cmocka_unit_test(a_lost_device_takes_its_own_models),
-        cmocka_unit_test(a_device_that_does_not_come_back_is_lost),
+        cmocka_unit_test(test_69_a_device_that_does_not_come_back_is_lost),
         cmocka_unit_test(slow_steps_within_the_limit_are_fine),
         cmocka_unit_test(a_changed_file_takes_its_own_model),
         cmocka_unit_test(models_of_a_device_take_turns),

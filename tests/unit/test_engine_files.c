@@ -119,7 +119,7 @@ static void a_file_is_loaded_and_described(void **state)
     close_rig(&g);
 }
 
-static void a_file_that_is_cut_short_fails_its_model(void **state)
+static void test_75_a_file_that_is_cut_short_fails_its_model(void **state)
 {
     (void)state;
     rig g;
@@ -169,7 +169,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(a_file_is_loaded_and_described),
-        cmocka_unit_test(a_file_that_is_cut_short_fails_its_model),
+        cmocka_unit_test(test_75_a_file_that_is_cut_short_fails_its_model),
         cmocka_unit_test(a_file_that_was_read_does_not_need_its_disk),
         cmocka_unit_test(a_bad_file_is_refused_and_can_be_mended),
     };

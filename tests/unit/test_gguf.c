@@ -303,7 +303,7 @@ static void refuse(const buffer *bytes, const char *sentence)
         fail_msg("\"%s\" where this was expected: \"%s\"", error.message, sentence);
 }
 
-static void malformed_files_are_refused(void **state)
+static void test_74_malformed_files_are_refused(void **state)
 {
     (void)state;
     for (size_t i = 0; i < sizeof malformed / sizeof *malformed; i++) {
@@ -318,7 +318,7 @@ static void malformed_files_are_refused(void **state)
     }
 }
 
-static void every_truncation_is_refused(void **state)
+static void test_75_every_truncation_is_refused(void **state)
 {
     (void)state;
     gguf_writer w;
@@ -335,7 +335,7 @@ static void every_truncation_is_refused(void **state)
 }
 
 /* A wrong byte anywhere is read or refused: what the sanitizers say counts. */
-static void every_wrong_byte_is_survived(void **state)
+static void test_74_every_wrong_byte_is_survived(void **state)
 {
     (void)state;
     gguf_writer w;
@@ -382,8 +382,8 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(a_file_reads_back),           cmocka_unit_test(keys_of_another_type_are_refused),
-        cmocka_unit_test(malformed_files_are_refused), cmocka_unit_test(every_truncation_is_refused),
-        cmocka_unit_test(every_wrong_byte_is_survived), cmocka_unit_test(a_file_on_disk),
+        cmocka_unit_test(test_74_malformed_files_are_refused), cmocka_unit_test(test_75_every_truncation_is_refused),
+        cmocka_unit_test(test_74_every_wrong_byte_is_survived), cmocka_unit_test(a_file_on_disk),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

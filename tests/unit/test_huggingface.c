@@ -268,7 +268,7 @@ static bool is_of_shards(const char *file)
     return strstr(file, "index") || strstr(file, "-of-");
 }
 
-static void folders_that_are_wrong_are_refused(void **state)
+static void test_78_folders_that_are_wrong_are_refused(void **state)
 {
     (void)state;
     for (size_t i = 0; i < sizeof wrong_folders / sizeof *wrong_folders; i++) {
@@ -375,7 +375,7 @@ static bp_status read_bytes(const buffer *bytes, uint64_t *count, bp_error *erro
     return status;
 }
 
-static void headers_that_are_wrong_are_refused(void **state)
+static void test_76_headers_that_are_wrong_are_refused(void **state)
 {
     (void)state;
     for (size_t i = 0; i < sizeof wrong_headers / sizeof *wrong_headers; i++) {
@@ -428,10 +428,10 @@ int main(void)
         WITH_FOLDER(the_vocabulary_is_spelled_as_gguf_does),
         WITH_FOLDER(a_folder_without_modules_is_a_mean),
         WITH_FOLDER(a_pooling_is_named_and_prompts_are_read),
-        WITH_FOLDER(folders_that_are_wrong_are_refused),
+        WITH_FOLDER(test_78_folders_that_are_wrong_are_refused),
         WITH_FOLDER(files_that_are_too_large_are_not_read),
         WITH_FOLDER(a_template_is_text_of_some_size),
-        cmocka_unit_test(headers_that_are_wrong_are_refused),
+        cmocka_unit_test(test_76_headers_that_are_wrong_are_refused),
         cmocka_unit_test(a_header_reads_back),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -612,7 +612,7 @@ static const struct {
     {nul_in_template, "f: key \"tokenizer.chat_template\" holds a NUL"},
 };
 
-static void malformed_models_are_refused(void **state)
+static void test_77_79_malformed_models_are_refused(void **state)
 {
     (void)state;
     for (size_t i = 0; i < sizeof malformed / sizeof *malformed; i++) {
@@ -719,7 +719,7 @@ int main(void)
         cmocka_unit_test(fused_tensors_are_cut_into_rows),
         cmocka_unit_test(longrope_follows_the_context),
         cmocka_unit_test(families_say_what_they_miss),
-        cmocka_unit_test(malformed_models_are_refused),
+        cmocka_unit_test(test_77_79_malformed_models_are_refused),
         cmocka_unit_test(a_file_without_a_tokenizer_opens),
         cmocka_unit_test(a_file_that_shrinks_damages_its_model),
         cmocka_unit_test(smollm2_is_what_it_is),

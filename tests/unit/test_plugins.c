@@ -51,7 +51,7 @@ static void refuse(const char *name, bp_status code, const char *sentence)
     refuse_path(path, code, sentence);
 }
 
-static void unfit_descriptors_are_refused(void **state)
+static void test_81_unfit_descriptors_are_refused(void **state)
 {
     (void)state;
     char sentence[128];
@@ -74,7 +74,7 @@ static void unfit_descriptors_are_refused(void **state)
     refuse("unresolved", BP_EINVAL, "cannot be loaded: undefined symbol: unresolved_function");
 }
 
-static void names_belong_to_one_file(void **state)
+static void test_82_names_belong_to_one_file(void **state)
 {
     (void)state;
     const plugin *loaded = NULL, *again = NULL;
@@ -270,8 +270,8 @@ int main(void)
         return 1;
 #define TEST(name) cmocka_unit_test_setup_teardown(name, set_up, tear_down)
     const struct CMUnitTest tests[] = {
-        TEST(unfit_descriptors_are_refused),
-        TEST(names_belong_to_one_file),
+        TEST(test_81_unfit_descriptors_are_refused),
+        TEST(test_82_names_belong_to_one_file),
         TEST(broken_files_never_reach_the_loader),
         TEST(a_whole_copy_is_fine),
         TEST(empty_slots_are_unsupported),

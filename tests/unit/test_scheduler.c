@@ -573,7 +573,7 @@ static uint64_t run_trace(uint64_t seed, happened *seen)
     return hash;
 }
 
-static void traces_keep_every_promise(void **state)
+static void test_66_traces_keep_every_promise(void **state)
 {
     (void)state;
     happened seen = {0};
@@ -706,7 +706,7 @@ static void deadlines_are_known_ahead(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(traces_keep_every_promise),
+        cmocka_unit_test(test_66_traces_keep_every_promise),
         cmocka_unit_test(the_same_seed_gives_the_same_plans),
         cmocka_unit_test(decodes_ride_along_with_a_long_prompt),
         cmocka_unit_test(what_never_fits_is_refused),

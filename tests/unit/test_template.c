@@ -412,7 +412,7 @@ static void a_strip_pays_before_it_looks(void **state)
     assert_true(clock() - began < 4 * CLOCKS_PER_SEC);
 }
 
-static void endless_loops_end_soon(void **state)
+static void test_60_endless_loops_end_soon(void **state)
 {
     (void)state;
     chat_template *t = parse("{% for a in range(99999) %}{% for b in range(99999) %}{% endfor %}{% endfor %}");
@@ -511,7 +511,7 @@ int main(void)
         cmocka_unit_test(mistakes_at_run_time_are_errors_with_their_line),
         cmocka_unit_test(limits_end_what_does_not_end),
         cmocka_unit_test(a_strip_pays_before_it_looks),
-        cmocka_unit_test(endless_loops_end_soon),
+        cmocka_unit_test(test_60_endless_loops_end_soon),
         cmocka_unit_test(nesting_is_limited_while_parsing),
         cmocka_unit_test(a_failed_rendering_leaves_the_buffers_as_they_were),
     };

@@ -551,7 +551,7 @@ static void tokens_can_be_looked_up(void **state)
     tokenizer_free(t);
 }
 
-static void wrong_descriptions_are_refused(void **state)
+static void test_77_wrong_descriptions_are_refused(void **state)
 {
     (void)state;
     static const struct {
@@ -858,7 +858,7 @@ int main(void)
         cmocka_unit_test(special_tokens_need_every_byte_marked),
         cmocka_unit_test(begin_and_end_tokens_are_added_where_the_file_has_them_on),
         cmocka_unit_test(tokens_can_be_looked_up),
-        cmocka_unit_test(wrong_descriptions_are_refused),
+        cmocka_unit_test(test_77_wrong_descriptions_are_refused),
         cmocka_unit_test(scores_order_the_merges),
         cmocka_unit_test(wrong_scores_are_refused),
         cmocka_unit_test(long_texts_merge),

@@ -95,7 +95,7 @@ static void variables_are_substituted(void **state)
     refuse("a: ${BROKEN}\n", "f.yaml:1:4: the variable BROKEN is not valid UTF-8");
 }
 
-static void bad_files_are_refused(void **state)
+static void test_80_bad_files_are_refused(void **state)
 {
     (void)state;
     refuse("", "an empty configuration");
@@ -181,7 +181,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(trees_know_their_places), cmocka_unit_test(variables_are_substituted),
-        cmocka_unit_test(bad_files_are_refused),   cmocka_unit_test(aliases_share_and_are_bounded),
+        cmocka_unit_test(test_80_bad_files_are_refused),   cmocka_unit_test(aliases_share_and_are_bounded),
         cmocka_unit_test(limits_hold),             cmocka_unit_test(files_are_loaded),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
