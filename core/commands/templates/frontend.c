@@ -65,7 +65,8 @@ static bp_status print_events(bp_frontend *f, bp_stream *stream, bp_error *error
             *error = event.error, status = event.error.code;
         if (status != BP_OK)
             return status;
-        fwrite(event.text, 1, event.text_bytes, stdout); /* no bytes, but for TOKEN and DONE */
+        if (event.text_bytes) /* of TOKEN and DONE */
+            fwrite(event.text, 1, event.text_bytes, stdout);
         fflush(stdout);
         if (event.kind == BP_EVENT_DONE)
             return BP_OK;
@@ -106,8 +107,7 @@ static void answer_lines(bp_frontend *f)
 /* Never waits longer than a tick without looking whether stop() was called. */
 static bp_status run(bp_frontend *f, bp_error *error)
 {
-    ssize_t got = 1;
-    while (got && !atomic_load(&f->stopping)) {
+    for (ssize_t got = 1; got && !atomic_load(&f->stopping);) {
         if (poll(&(struct pollfd){.fd = STDIN_FILENO, .events = POLLIN}, 1, TICK_MS) <= 0)
             continue;
         got = read(STDIN_FILENO, f->line + f->used, LINE_BYTES - f->used);

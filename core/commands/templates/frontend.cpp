@@ -155,7 +155,8 @@ bp_status bp_frontend::print_events(bp_stream *stream, bp_error *error)
             *error = event.error, status = event.error.code;
         if (status != BP_OK)
             return status;
-        std::fwrite(event.text, 1, event.text_bytes, stdout); /* no bytes, but for TOKEN and DONE */
+        if (event.text_bytes) /* of TOKEN and DONE */
+            std::fwrite(event.text, 1, event.text_bytes, stdout);
         std::fflush(stdout);
         if (event.kind == BP_EVENT_DONE)
             return BP_OK;
