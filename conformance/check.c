@@ -101,7 +101,8 @@ static void explain(outcome *o, int status, bool in_time, unsigned seconds)
         snprintf(where, sizeof where, " in %s", last);
     o->verdict = BROKEN;
     if (!in_time)
-        snprintf(o->sentence, sizeof o->sentence, "no end%s within %u seconds; --seconds gives it more", where, seconds);
+        snprintf(o->sentence, sizeof o->sentence, "no end%s within %u second%s; --seconds gives it more", where, seconds,
+                 seconds == 1 ? "" : "s");
     else if (WIFSIGNALED(status))
         snprintf(o->sentence, sizeof o->sentence, "the process died%s of signal %d (%s)", where, WTERMSIG(status),
                  strsignal(WTERMSIG(status)));

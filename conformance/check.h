@@ -35,6 +35,7 @@ void checks_add_ops(check_list *list);
 void checks_add_steps(check_list *list);
 void checks_add_caps(check_list *list);
 void checks_add_lives(check_list *list);
+void checks_add_frontend(check_list *list);
 
 /* --- inside a check ---------------------------------------------------------------------------------------------------- */
 

@@ -296,18 +296,6 @@ static void end_model(bench_model *m, subject *u)
     subject_unload(u);
 }
 
-/* A step of more tokens than the limits allow. */
-static bp_status too_much(bench_model *m, subject *u, answer *a)
-{
-    feed f;
-    int32_t pages[4] = {0, 1, 2, 3};
-    turn t = {m->tokens, 0, 40, pages};
-    feed_make(&f, &m->r, &t, 1);
-    bp_status status = CALL(u, a, u->ops, submit, m->r.model, &f.batch);
-    feed_free(&f);
-    return status;
-}
-
 /* Calls that go well and calls that cannot, each listened to closely: subject.c's hold_to_rules. */
 static void errors(subject *u, uint32_t which)
 {
@@ -337,21 +325,6 @@ static void errors(subject *u, uint32_t which)
     if (CALL(u, &a, u->ops, compile, m.r.device, &program, &limits, &model) == BP_OK)
         failed("compile takes a program with an op of the kind 99");
     net_end(&n);
-    free(out);
-    end_model(&m, u);
-}
-
-static void too_large(subject *u, uint32_t which)
-{
-    (void)which;
-    bench_model m;
-    answer a;
-    begin_model(&m, u);
-    if (too_much(&m, u, &a) == BP_OK)
-        failed("submit takes a step of 40 tokens where the limits say %u", m.r.limits.max_tokens);
-    turn t = {m.tokens, 0, 9, m.pages};
-    float *out = floats(9 * (size_t)m.r.width);
-    rig_step(&m.r, &t, 1, out); /* as usable as before */
     free(out);
     end_model(&m, u);
 }
@@ -397,6 +370,5 @@ void checks_add_calls(check_list *list)
     checks_add(list, "calls.limits", refusals, 1, "compile refuses limits that are impossible, a cache of petabytes included.");
     checks_add(list, "calls.errors", errors, 0,
                "A failure has a code and one sentence that ends; a success leaves the caller's error alone.");
-    checks_add(list, "calls.too_large", too_large, 0, "submit refuses a step over the limits, and the model stays usable.");
     checks_add(list, "calls.wait", wait_count, 0, "wait for another number of floats fails and writes nothing.");
 }

@@ -141,6 +141,40 @@ static void copy(subject *u, uint32_t which)
     scene_end(&s, u);
 }
 
+static uint64_t weight_bytes(subject *u, bp_model *model)
+{
+    answer a;
+    bp_model_memory memory = {.size = sizeof memory};
+    if (CALL(u, &a, u->ops, memory, model, &memory) != BP_OK)
+        failed("info promises BP_CAP_SHARE and memory fails: %s", a.error.message);
+    return memory.weights;
+}
+
+/* A second model of the same weights costs no second copy of them. What is of a model alone, an eighth at most, may come twice. */
+static void share(subject *u, uint32_t which)
+{
+    (void)which;
+    scene s;
+    rig twin;
+    scene_begin(&s, u, false);
+    if (!(s.caps & BP_CAP_SHARE))
+        not_offered("info does not promise BP_CAP_SHARE");
+    uint64_t alone = weight_bytes(u, s.r.model);
+    rig_open(&twin, u, s.device, &s.n, &s.r.limits);
+    uint64_t first = weight_bytes(u, s.r.model), second = weight_bytes(u, twin.model);
+    if (first + second > alone + alone / 8 + 4096)
+        failed("info promises BP_CAP_SHARE: a model has %llu bytes of weights, and two of the same weights %llu and %llu",
+               (unsigned long long)alone, (unsigned long long)first, (unsigned long long)second);
+    turn t = {s.tokens, 0, TOKENS, s.other};
+    rig_step(&twin, &t, 1, s.out);
+    same_bits(&twin, s.alone, s.out, (size_t)TOKENS * twin.width, "of a model that shares its weights");
+    rig_close(&s.r);
+    rig_step(&twin, &t, 1, s.out);
+    same_bits(&twin, s.alone, s.out, (size_t)TOKENS * twin.width, "after the model that it shared its weights with was released");
+    s.r = twin;
+    scene_end(&s, u);
+}
+
 static void read_kv(subject *u, uint32_t which)
 {
     (void)which;
@@ -179,5 +213,6 @@ void checks_add_caps(check_list *list)
 {
     checks_add(list, "caps.topk", topk, 0, "BP_CAP_TOPK: the highest logits of each row, descending, ties to the lowest id.");
     checks_add(list, "caps.copy", copy, 0, "BP_CAP_COPY: copied pages hold what the original holds, and are pages of their own.");
+    checks_add(list, "caps.share", share, 0, "BP_CAP_SHARE: a second model of the same weights holds no second copy, and outlives the first.");
     checks_add(list, "caps.read_kv", read_kv, 0, "read_kv gives the keys and values that the reference has.");
 }

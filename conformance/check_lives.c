@@ -1,21 +1,15 @@
-/* Many lives of devices and models: side by side, from two threads, and one after the other without a trace.
- *
- * What stays is counted by the C library, in pages that are resident, maps, threads and open files. A first round warms up;
- * only what grows in each of two further rounds is a leak. A sanitizer has its own way to count memory, when the process ends. */
+/* Many lives of devices and models: side by side, from two threads, and one after the other without a trace. */
+#include "leaks.h"
 #include "rig.h"
 
-#include <dirent.h>
-#include <malloc.h>
 #include <pthread.h>
-#include <stdio.h>
 #include <stdlib.h>
-#include <string.h>
-#include <unistd.h>
 
-enum { TOKENS = 30, ROUNDS = 24 };
+enum { TOKENS = 30, TIMES = 24 };
 
 typedef struct life {
     subject *u;
+    void *with; /* what is used many times: a configuration, a device or a rig */
     net n;
     uint32_t kv_dtype;
     int32_t tokens[TOKENS], pages[2];
@@ -181,125 +175,50 @@ static void threads(subject *u, uint32_t which)
 
 /* --- one after the other -------------------------------------------------------------------------------------------------------- */
 
-typedef struct held {
-    long heap, resident, maps, threads, files; /* bytes, bytes, and numbers */
-} held;
-
-static long entries(const char *folder)
+static void once_device(void *with)
 {
-    DIR *d = opendir(folder);
-    long count = 0;
-    while (d && readdir(d))
-        count++;
-    if (d)
-        closedir(d);
-    return count;
-}
-
-static long lines(const char *path)
-{
-    FILE *f = fopen(path, "r");
-    long count = 0;
-    for (int c; f && (c = fgetc(f)) != EOF;)
-        count += c == '\n';
-    if (f)
-        fclose(f);
-    return count;
-}
-
-static held hold(void)
-{
-    held h = {0};
-    struct mallinfo2 heap = mallinfo2();
-    long pages = 0;
-    FILE *f = fopen("/proc/self/statm", "r");
-    if (f && fscanf(f, "%*d %ld", &pages) != 1)
-        pages = 0;
-    if (f)
-        fclose(f);
-    h.heap = (long)(heap.uordblks + heap.hblkhd);
-    h.resident = pages * sysconf(_SC_PAGESIZE);
-    h.maps = lines("/proc/self/maps");
-    h.threads = entries("/proc/self/task");
-    h.files = entries("/proc/self/fd");
-    return h;
-}
-
-/* Something of `before`, `middle` and `after` that grew twice, by at least `least` each time. */
-static bool grew(long before, long middle, long after, long least)
-{
-    return middle - before >= least && after - middle >= least;
-}
-
-static void hold_against(held a, held b, held c, const char *what)
-{
-    if (grew(a.threads, b.threads, c.threads, ROUNDS / 4))
-        failed("%ld threads stay after %d times %s", c.threads - b.threads, ROUNDS, what);
-    if (grew(a.files, b.files, c.files, ROUNDS / 4))
-        failed("%ld files stay open after %d times %s", c.files - b.files, ROUNDS, what);
-    if (SANITIZED)
-        return;
-    if (grew(a.heap, b.heap, c.heap, 16L * ROUNDS))
-        failed("%ld bytes of the heap stay after %d times %s", c.heap - b.heap, ROUNDS, what);
-    if (grew(a.maps, b.maps, c.maps, ROUNDS / 4))
-        failed("%ld maps of memory stay after %d times %s", c.maps - b.maps, ROUNDS, what);
-    if (grew(a.resident, b.resident, c.resident, 4096L * ROUNDS))
-        failed("%ld bytes of memory stay after %d times %s", c.resident - b.resident, ROUNDS, what);
-}
-
-/* `once` so often, four times over. */
-static void many_times(void (*once)(life *l, void *with), life *l, void *with, const char *what)
-{
-    held h[4];
-    for (int round = 0; round < 4; round++) {
-        for (int i = 0; i < ROUNDS; i++)
-            once(l, with);
-        h[round] = hold();
-    }
-    hold_against(h[1], h[2], h[3], what);
-}
-
-static void once_device(life *l, void *with)
-{
+    life *l = with;
     answer a;
     bp_device *device = NULL;
-    if (CALL(l->u, &a, l->u->ops, open, subject_host(), with, &device) != BP_OK)
+    if (CALL(l->u, &a, l->u->ops, open, subject_host(), l->with, &device) != BP_OK)
         failed("open, after it has gone well: %s", a.error.message);
     subject_close(l->u, device);
 }
 
-static void once_model(life *l, void *with)
+static void once_model(void *with)
 {
+    life *l = with;
     rig r;
     turn t = {l->tokens, 0, 3, l->pages};
     float out[3 * RECIPE_VOCABULARY];
-    life_open(&r, l, with);
+    life_open(&r, l, l->with);
     rig_step(&r, &t, 1, out);
     rig_close(&r);
 }
 
-static void once_step(life *l, void *with)
+static void once_step(void *with)
 {
+    life *l = with;
     turn t = {l->tokens, 0, 2, l->pages};
     float out[2 * RECIPE_VOCABULARY];
-    (void)l;
-    rig_step(with, &t, 1, out);
+    rig_step(l->with, &t, 1, out);
 }
 
 /* Compilations that fail late, or early, keep nothing. */
-static void once_refusal(life *l, void *with)
+static void once_refusal(void *with)
 {
+    life *l = with;
     answer a;
     bp_model *model = NULL;
     bp_program program = net_program(&l->n);
     bp_limits limits = rig_limits(&l->n, l->kv_dtype);
     limits.page_count = INT32_MAX;
     limits.page_tokens = 256;
-    if (CALL(l->u, &a, l->u->ops, compile, with, &program, &limits, &model) == BP_OK)
+    if (CALL(l->u, &a, l->u->ops, compile, l->with, &program, &limits, &model) == BP_OK)
         CALL_VOID(l->u->ops, release, model); /* a cache that is nothing but addresses */
     limits = rig_limits(&l->n, l->kv_dtype);
     program.op_count--;
-    if (CALL(l->u, &a, l->u->ops, compile, with, &program, &limits, &model) == BP_OK)
+    if (CALL(l->u, &a, l->u->ops, compile, l->with, &program, &limits, &model) == BP_OK)
         failed("compile takes a program whose result is cut off");
 }
 
@@ -309,7 +228,8 @@ static void leak_devices(subject *u, uint32_t which)
     static life l;
     l.u = u;
     subject_close(u, subject_device(u));
-    many_times(once_device, &l, subject_config(u), "a device was opened and closed");
+    l.with = subject_config(u);
+    leaks_of(once_device, &l, TIMES, "a device was opened and closed");
     subject_unload(u);
 }
 
@@ -317,10 +237,11 @@ static void leak_models(subject *u, uint32_t refused)
 {
     static life l;
     bp_device *device = life_begin(&l, u, 0);
+    l.with = device;
     if (refused)
-        many_times(once_refusal, &l, device, "a program was refused");
+        leaks_of(once_refusal, &l, TIMES, "a program was refused");
     else
-        many_times(once_model, &l, device, "a program was compiled, run and released");
+        leaks_of(once_model, &l, TIMES, "a program was compiled, run and released");
     subject_close(u, device);
     net_end(&l.n);
     subject_unload(u);
@@ -333,7 +254,8 @@ static void leak_steps(subject *u, uint32_t which)
     rig r;
     bp_device *device = life_begin(&l, u, 0);
     life_open(&r, &l, device);
-    many_times(once_step, &l, &r, "a step was run");
+    l.with = &r;
+    leaks_of(once_step, &l, TIMES, "a step was run");
     rig_close(&r);
     subject_close(u, device);
     net_end(&l.n);

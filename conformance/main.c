@@ -27,7 +27,7 @@ static void usage(FILE *to)
           "       backplane-plugin-test --list\n\n"
           "Holds a backend or a frontend to the SDK's promises, each in a process of its own.\n\n"
           "  --set KEY=VALUE   an option of the plugin, as its configuration would have it; more than once\n"
-          "  --only NAME       this check, or those whose names begin so (`--only steps.`); more than once\n"
+          "  --only NAME       this check, or with a dot at its end all of a kind (`--only steps.`); more than once\n"
           "  --tolerance X     `numerics: stable` may differ from the reference by X times the largest number of a row;\n"
           "                    without it `numerics: portable` is looked at, to the bit\n"
           "  --seconds N       how long a check may take (60)\n"
@@ -97,16 +97,28 @@ static void parse(arguments *a, int argc, char **argv)
         wrong_usage("no plugin is named", "");
 }
 
+/* How many bytes of a name must be equal: "steps." is all that begin so, "steps.rows" is one. */
+static size_t group_or_whole(const char *word)
+{
+    size_t length = strlen(word);
+    return length > 0 && word[length - 1] == '.' ? length : length + 1;
+}
+
 static bool is_chosen(const arguments *a, const check *c)
 {
     for (size_t i = 0; i < a->only_count; i++)
-        if (strncmp(c->name, a->only[i], strlen(a->only[i])) == 0)
+        if (strncmp(c->name, a->only[i], group_or_whole(a->only[i])) == 0)
             return true;
     return a->only_count == 0;
 }
 
-static void all_backend_checks(check_list *list)
+static void add_of_kind(check_list *list, uint32_t kind)
 {
+    checks_add_plugin(list);
+    if (kind == BP_PLUGIN_FRONTEND) {
+        checks_add_frontend(list);
+        return;
+    }
     checks_add_device(list);
     checks_add_calls(list);
     checks_add_ops(list);
@@ -118,12 +130,27 @@ static void all_backend_checks(check_list *list)
 static int print_list(void)
 {
     check_list list = {0};
-    checks_add_plugin(&list);
-    all_backend_checks(&list);
+    add_of_kind(&list, BP_PLUGIN_BACKEND);
+    checks_add_frontend(&list);
     for (size_t i = 0; i < list.count; i++)
         printf("%-20s %s\n", list.items[i].name, list.items[i].proves);
     free(list.items);
     return 0;
+}
+
+/* Kept by a frontend; failed by a backend and by what is neither, of which plugin.load says why. */
+static void load_frontend(subject *u, uint32_t which)
+{
+    (void)which;
+    u->kind = BP_PLUGIN_FRONTEND;
+    subject_load(u);
+}
+
+static uint32_t kind_of(subject *u, unsigned seconds)
+{
+    char sentence[SENTENCE_BYTES];
+    const check look = {.name = "plugin.load", .run = load_frontend};
+    return check_run(&look, u, seconds, sentence) == KEPT ? BP_PLUGIN_FRONTEND : BP_PLUGIN_BACKEND;
 }
 
 static int run(const arguments *a, subject *u)
@@ -132,8 +159,7 @@ static int run(const arguments *a, subject *u)
     size_t counts[3] = {0};
     char sentence[SENTENCE_BYTES];
     check_list list = {0};
-    checks_add_plugin(&list);
-    all_backend_checks(&list);
+    add_of_kind(&list, u->kind);
     for (size_t i = 0; i < list.count; i++) {
         if (!is_chosen(a, &list.items[i]))
             continue;
@@ -142,11 +168,13 @@ static int run(const arguments *a, subject *u)
         if (v == BROKEN || !a->quiet)
             printf("%s %s%s%s\n", words[v], list.items[i].name, sentence[0] ? ": " : "", sentence);
         fflush(stdout);
+        if (v == BROKEN && strncmp(list.items[i].name, "plugin.", 7) == 0)
+            break; /* no other check could say anything else */
     }
     free(list.items);
     printf("%zu kept, %zu failed, %zu not offered\n", counts[KEPT], counts[BROKEN], counts[NOT_OFFERED]);
     if (counts[KEPT] + counts[BROKEN] + counts[NOT_OFFERED] == 0)
-        wrong_usage("no check has a name that begins with ", a->only[0]);
+        wrong_usage("there is no check ", a->only[0]);
     return counts[BROKEN] > 0;
 }
 
@@ -162,8 +190,8 @@ int main(int argc, char **argv)
         return 2;
     }
     log_set_level(BP_LOG_WARN);
-    subject u = {.path = path, .settings = a.settings, .setting_count = a.setting_count, .tolerance = a.tolerance,
-              .kind = BP_PLUGIN_BACKEND};
+    subject u = {.path = path, .settings = a.settings, .setting_count = a.setting_count, .tolerance = a.tolerance};
+    u.kind = kind_of(&u, a.seconds);
     int status = run(&a, &u);
     free(path);
     return status;

@@ -255,7 +255,7 @@ static void devices(void **state)
     bp_device_info info = {.size = sizeof info};
     (void)state;
     assert_int_equal(ops->info(device, &info, &error), BP_OK);
-    assert_true(info.caps == BP_CAP_COPY && info.memory_total > 0 && strncmp(info.name, "cpu (1 thread, ", 15) == 0);
+    assert_true(info.caps == (BP_CAP_COPY | BP_CAP_SHARE) && info.memory_total > 0 && strncmp(info.name, "cpu (1 thread, ", 15) == 0);
     cpu_config config = {.threads = 0};
     assert_int_equal(ops->open(session_host(), &config, &other, &error), BP_EINVAL);
     config = (cpu_config){.threads = 1, .isa = 7};
