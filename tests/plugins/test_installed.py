@@ -94,13 +94,13 @@ def test_a_new_backend_runs_a_model(projects, kind):
     assert projects[kind].run().stdout == PARROT
 
 
-@pytest.mark.parametrize("kind", ["backend", "backend-cpp"])
-def test_a_new_backend_keeps_the_promises_that_are_not_about_numbers(projects, kind):
-    checks = ["plugin.", "device.", "calls.supports", "calls.too_large", "calls.wait", "steps.", "lives.", "leaks.devices", "leaks.models",
-              "leaks.steps"]
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_new_plugin_keeps_what_it_promises(projects, kind):
+    """A backend all that is not about numbers, of which it makes none up; a frontend all there is."""
+    checks = ["plugin.", "device.", "steps.", "lives.", "calls.wait", "leaks.models", "leaks.steps"] if "backend" in kind else []
     words = [word for check in checks for word in ("--only", check)]
     said = projects[kind].installation.run("backplane-plugin-test", projects[kind].file, *words).stdout
-    assert int(re.search(r"^(\d+) kept, 0 failed", said, re.MULTILINE)[1]) > 20, said
+    assert int(re.search(r"^(\d+) kept, 0 failed", said, re.MULTILINE)[1]) > 10, said
 
 
 def test_one_word_asks_the_model_itself(projects):
