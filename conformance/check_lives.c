@@ -218,8 +218,9 @@ static void once_refusal(void *with)
         CALL_VOID(l->u->ops, release, model); /* a cache that is nothing but addresses */
     limits = rig_limits(&l->n, l->kv_dtype);
     program.op_count--;
+    program.family = "test"; /* which says nothing */
     if (CALL(l->u, &a, l->u->ops, compile, l->with, &program, &limits, &model) == BP_OK)
-        failed("compile takes a program whose result is cut off");
+        not_offered("it takes a program whose result is cut off; calls.programs says more");
 }
 
 static void leak_devices(subject *u, uint32_t which)

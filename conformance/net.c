@@ -4,6 +4,7 @@
 
 #include "kernels/half.h"
 
+#include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 
@@ -30,7 +31,7 @@ void net_end(net *n)
 bp_program net_program(const net *n)
 {
     return (bp_program){.size = sizeof(bp_program),
-                        .family = "test",
+                        .family = n->family ? n->family : "test",
                         .op_count = n->op_count,
                         .weight_count = n->weight_count,
                         .cache_count = n->cache_count,
@@ -148,6 +149,15 @@ int32_t net_random_weight(net *n, uint32_t dtype, size_t k, size_t rows)
     for (size_t i = 0; i < blocks; i++)
         fill_block(n, dtype, size, data + i * bytes, bytes);
     return add_weight(n, dtype, k, rows, data, blocks * bytes);
+}
+
+void net_name(net *n, int32_t weight, const char *format, ...)
+{
+    va_list arguments;
+    va_start(arguments, format);
+    vsnprintf(n->names[weight], sizeof n->names[weight], format, arguments);
+    va_end(arguments);
+    n->weights[weight].name = n->names[weight];
 }
 
 int32_t net_rope_table(net *n, size_t positions, size_t dim)

@@ -38,6 +38,8 @@ typedef struct net {
     void *owned[NET_LIMIT];
     uint32_t weight_count, op_count, value_count, cache_count, owned_count;
     uint32_t vocab_size, output_width, max_context;
+    const char *family; /* NULL: "test", which nobody knows */
+    char names[NET_LIMIT][40]; /* of weights that have other names than "w" */
     uint64_t random;
 } net;
 
@@ -50,6 +52,9 @@ bp_program net_program(const net *n);
 
 uint32_t net_next(net *n);
 float net_uniform(net *n); /* in [-1, 1) */
+
+/* As a file names it: "blk.0.attn_q.weight". */
+void net_name(net *n, int32_t weight, const char *format, ...) __attribute__((format(printf, 3, 4)));
 
 size_t net_block_elements(uint32_t dtype);
 

@@ -201,6 +201,41 @@ static int32_t ties_table(net *n, uint32_t width)
     return net_float_weight(n, values, width, RECIPE_VOCABULARY);
 }
 
+/* A llama's family and names, for what is one. */
+static void name_llama(net *n)
+{
+    int32_t layer = -1;
+    bool in_mlp = false;
+    n->family = "llama";
+    for (uint32_t i = 0; i < n->op_count; i++) {
+        bp_op *o = &n->ops[i];
+        bool whole = n->values[o->in[0] < 0 ? 0 : o->in[0]].rows == BP_ROWS_OUTPUTS;
+        if (o->kind == BP_OP_NORM && !whole && !in_mlp)
+            layer++;
+        o->layer = whole || o->kind == BP_OP_EMBED || o->kind == BP_OP_ROWS ? -1 : layer;
+        if (o->kind == BP_OP_EMBED) {
+            net_name(n, o->weight[0], "token_embd.weight");
+        } else if (o->kind == BP_OP_NORM) {
+            if (whole)
+                net_name(n, o->weight[0], "output_norm.weight");
+            else
+                net_name(n, o->weight[0], "blk.%d.%s_norm.weight", layer, in_mlp ? "ffn" : "attn");
+        } else if (o->kind == BP_OP_QKV) {
+            for (int w = 0; w < 3; w++)
+                net_name(n, o->weight[w], "blk.%d.attn_%c.weight", layer, "qkv"[w]);
+            net_name(n, n->args[i].qkv.rope_table, "rope");
+        } else if (o->kind == BP_OP_LINEAR) {
+            net_name(n, o->weight[0], "blk.%d.%s.weight", layer, in_mlp ? "ffn_down" : "attn_output");
+            in_mlp = !in_mlp;
+        } else if (o->kind == BP_OP_GATED_MLP) {
+            net_name(n, o->weight[0], "blk.%d.ffn_gate.weight", layer);
+            net_name(n, o->weight[1], "blk.%d.ffn_up.weight", layer);
+        } else if (o->kind == BP_OP_LOGITS && o->weight[0] != n->ops[0].weight[0]) {
+            net_name(n, o->weight[0], "output.weight");
+        }
+    }
+}
+
 void recipe_build(const recipe *r, net *n)
 {
     net_begin(n, 11);
@@ -226,4 +261,6 @@ void recipe_build(const recipe *r, net *n)
     x = net_norm(n, net_rows(n, x), -1, 0, norm_weight(n, r->width), -1, BP_NORM_RMS, NULL);
     bool tied = r->features & HAS_TIED_HEAD, cap = r->features & HAS_SOFT_CAP;
     net_logits(n, x, tied ? table : matrix(n, r, r->width, RECIPE_VOCABULARY), cap ? 0.7f : 1.0f, cap ? 3.0f : 0.0f);
+    if ((r->features & ~(uint32_t)HAS_TIED_HEAD) == 0)
+        name_llama(n);
 }

@@ -1,7 +1,9 @@
 /* recipes: the tiny nets of the proof, each a model that could be, with random weights from a fixed generator.
  *
  * Between them they have every weight type, cache type and part that an architecture may have. Each embedding has two
- * poisoned rows for sequences that stand beside others: the last token is NaN, the one before it infinity. */
+ * poisoned rows for sequences that stand beside others: the last token is NaN, the one before it infinity.
+ *
+ * Those that are a llama say so, with the names that its weights have in a file: for backends that run whole models their own way. */
 #ifndef CONFORMANCE_RECIPES_H
 #define CONFORMANCE_RECIPES_H
 
