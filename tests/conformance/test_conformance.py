@@ -129,7 +129,7 @@ def test_a_wrong_frontend_fails_for_its_reason(fault, check, words):
 
 def test_the_same_frontend_without_a_fault_is_right():
     done = conformance(HERE / "wrong_frontend.so")
-    assert done.returncode == 0 and "13 kept, 0 failed, 0 not offered" in done.stdout, done.stdout + done.stderr
+    assert done.returncode == 0 and "14 kept, 0 failed, 0 not offered" in done.stdout, done.stdout + done.stderr
 
 
 @pytest.mark.parametrize("words", [("repl.so",), ("http.so", "--set", "port=0", "--set", "connections=4", "--only", "frontend.stop",
@@ -178,9 +178,14 @@ def test_what_the_host_refuses_does_not_load(name, words):
     assert done.returncode == 1 and done.stdout.startswith("FAILED plugin.load: ") and words in done.stdout, done.stdout
 
 
+def test_a_plugin_exports_its_entry_alone():
+    done = conformance(HERE / "talkative.so", "--only", "plugin.symbols")
+    assert done.returncode == 1 and "FAILED plugin.symbols: it exports talkative_helper beside bp_plugin_entry" in done.stdout, done.stdout
+
+
 def test_options_are_explained():
     done = conformance(HERE / "unexplained.so", "--only", "plugin.")
-    assert done.returncode == 1 and "ok plugin.load\nFAILED plugin.options: the option first has no help" in done.stdout, done.stdout
+    assert done.returncode == 1 and "ok plugin.load\nok plugin.symbols\nFAILED plugin.options: the option first has no help" in done.stdout, done.stdout
 
 
 def test_the_cpu_backend_is_right():
