@@ -266,7 +266,7 @@ static bp_status open_or_refuse(session *s, size_t i, bool *opened, bp_error *er
     if (*opened)
         return BP_OK;
     if (entry->loaded)
-        log_line(BP_LOG_ERROR, "backend %s is left out: %s", entry->name, s->refusals[i].message);
+        log_line(BP_LOG_ERROR, "backend %s is left out: %s: %s", entry->name, entry->loaded->path, s->refusals[i].message);
     *b = (engine_backend){.name = entry->name, .ops = refused_ops(), .device = refused_device(s->memory, &s->refusals[i])};
     return b->device ? BP_OK : fail_memory(error);
 }

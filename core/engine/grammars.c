@@ -1,9 +1,9 @@
 #include "engine/grammars.h"
 
 #include "base/error.h"
+#include "base/json.h"
 #include "sample/grammar.h"
 
-#include <jansson.h>
 #include <pthread.h>
 #include <stdlib.h>
 #include <string.h>
@@ -96,13 +96,13 @@ static char *describe_calls(const bp_request *request, const bp_tool_format *for
     json_t *asked = json_pack("{ss ss ss ss sb sb so}", "mode", mode, "begin", format->begin, "end", format->end, "arguments",
                               format->arguments, "list", format->list != 0, "many", !(request->flags & BP_REQUEST_ONE_TOOL_CALL),
                               "tools", tools);
-    if (asked && request->tool_name)
-        json_object_set_new(asked, "name", json_string(request->tool_name));
-    if (asked && request->grammar_kind) {
-        json_object_set_new(asked, "kind", json_integer(request->grammar_kind));
-        json_object_set_new(asked, "grammar", json_stringn(request->grammar, request->grammar_bytes));
-    }
-    char *text = asked ? json_dumps(asked, JSON_COMPACT) : NULL;
+    bool good = asked != NULL;
+    if (request->tool_name)
+        good = good && json_object_set_new(asked, "name", json_string(request->tool_name)) == 0;
+    if (request->grammar_kind)
+        good = good && json_object_set_new(asked, "kind", json_integer(request->grammar_kind)) == 0 &&
+               json_object_set_new(asked, "grammar", json_stringn(request->grammar, request->grammar_bytes)) == 0;
+    char *text = good ? json_write(asked, JSON_COMPACT) : NULL;
     json_decref(asked);
     return text;
 }
@@ -114,7 +114,10 @@ static bp_status shape_calls(const bp_request *request, const bp_tool_format *fo
     if (!request->tools_json)
         return request->tool_choice == BP_TOOLS_AUTO
                    ? BP_OK : error_set(error, BP_EGRAMMAR, "a tool is to be called, and the request has none");
-    json_t *tools = json_loads(request->tools_json, JSON_REJECT_DUPLICATES, NULL);
+    bool memory;
+    json_t *tools = json_read(request->tools_json, strlen(request->tools_json), JSON_REJECT_DUPLICATES, NULL, &memory);
+    if (memory)
+        return error_set(error, BP_ENOMEM, "no memory for the tools");
     if (!json_is_array(tools)) {
         json_decref(tools);
         return error_set(error, BP_EGRAMMAR, "tools_json is not a JSON array");

@@ -1,11 +1,10 @@
 #include "engine/prompt.h"
 
 #include "base/error.h"
+#include "base/json.h"
 #include "base/utf8.h"
 
 #include <ctype.h>
-#include <errno.h>
-#include <jansson.h>
 #include <string.h>
 
 static bp_status fail_memory(bp_error *error)
@@ -30,34 +29,13 @@ static bp_status put_text(json_t *object, const char *key, const char *text, uin
     return put_bytes(object, key, text, strlen(text), index, error);
 }
 
-typedef struct source {
-    const char *at, *end;
-} source;
-
-/* jansson leaves out characters of a string for which it finds no memory and calls it a success. So it gets a byte at a time, and
- * before each it is seen whether the last one found memory. */
-static size_t give(void *out, size_t room, void *user)
-{
-    source *s = user;
-    if (errno == ENOMEM)
-        return (size_t)-1;
-    if (s->at == s->end || room == 0)
-        return 0;
-    *(char *)out = *s->at++;
-    return 1;
-}
-
 static bp_status parse_json(const char *text, json_type type, const char *what, json_t **out, bp_error *error)
 {
     json_error_t why;
-    source from = {text, text + strlen(text)};
-    errno = 0;
-    *out = json_load_callback(give, &from, JSON_REJECT_DUPLICATES | JSON_DECODE_ANY, &why);
-    if (errno == ENOMEM) {
-        json_decref(*out);
-        *out = NULL;
+    bool memory;
+    *out = json_read(text, strlen(text), JSON_REJECT_DUPLICATES | JSON_DECODE_ANY, &why, &memory);
+    if (memory)
         return fail_memory(error);
-    }
     if (!*out)
         return error_set(error, BP_EINVAL, "%s: invalid JSON at line %d, column %d", what, why.line, why.column);
     if (json_typeof(*out) == type)
@@ -89,8 +67,11 @@ static bp_status put_calls(json_t *object, const char *text, bp_error *error)
     json_t *calls = json_object_get(object, "tool_calls");
     for (size_t i = 0; status == BP_OK && i < json_array_size(calls); i++) {
         json_t *function = json_object_get(json_array_get(calls, i), "function"), *arguments = json_object_get(function, "arguments");
-        json_t *parsed = json_is_string(arguments) ? json_loads(json_string_value(arguments), JSON_REJECT_DUPLICATES, NULL) : NULL;
-        if (json_is_object(parsed) && json_object_set(function, "arguments", parsed) != 0)
+        bool memory = false;
+        json_t *parsed = NULL;
+        if (json_is_string(arguments))
+            parsed = json_read(json_string_value(arguments), json_string_length(arguments), JSON_REJECT_DUPLICATES, NULL, &memory);
+        if (memory || (json_is_object(parsed) && json_object_set(function, "arguments", parsed) != 0))
             status = fail_memory(error);
         json_decref(parsed);
     }

@@ -1,6 +1,7 @@
 #include "sample/grammar.h"
 
 #include "base/error.h"
+#include "base/json.h"
 #include "sample/gbnf.h"
 #include "sample/json_schema.h"
 #include "sample/regex.h"
@@ -18,11 +19,12 @@ static bool read(rules *r, uint32_t kind, const char *text, size_t bytes, uint32
 
 static void read_tool_calls(rules *r, const char *text, size_t bytes, uint32_t *root)
 {
-    json_t *asked = json_loadb(text, bytes, JSON_ALLOW_NUL, NULL);
+    bool memory;
+    json_t *asked = json_read(text, bytes, JSON_ALLOW_NUL, NULL, &memory);
     const json_t *grammar = json_object_get(asked, "grammar");
     uint32_t kind = (uint32_t)json_integer_value(json_object_get(asked, "kind")), otherwise = 0;
     if (!asked)
-        rules_fail(r, BP_EINVAL, "the tools are not JSON");
+        rules_fail(r, memory ? BP_ENOMEM : BP_EINVAL, memory ? "no memory for the tools" : "the tools are not JSON");
     if (grammar && (kind == GRAMMAR_TOOL_CALLS || !read(r, kind, json_string_value(grammar), json_string_length(grammar), &otherwise)))
         rules_fail(r, BP_EINVAL, "grammar kind %u is not known", kind);
     tool_calls_read(r, asked, otherwise, root);

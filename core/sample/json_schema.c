@@ -1,3 +1,4 @@
+#include "base/json.h"
 #include "sample/json_schema_parts.h"
 
 #include <stdarg.h>
@@ -390,8 +391,13 @@ expression json_schema_expression(rules *r, json_t *schema, const char *path)
 void json_schema_read(rules *r, const char *text, size_t bytes, uint32_t *root)
 {
     json_error_t why;
-    json_t *schema = bytes <= RULES_MOST_BYTES ? json_loadb(text, bytes, JSON_REJECT_DUPLICATES | JSON_DECODE_ANY | JSON_ALLOW_NUL, &why) : NULL;
-    if (bytes > RULES_MOST_BYTES)
+    bool memory = false;
+    json_t *schema = NULL;
+    if (bytes <= RULES_MOST_BYTES)
+        schema = json_read(text, bytes, JSON_REJECT_DUPLICATES | JSON_DECODE_ANY | JSON_ALLOW_NUL, &why, &memory);
+    if (memory)
+        rules_fail(r, BP_ENOMEM, "no memory to read a schema");
+    else if (bytes > RULES_MOST_BYTES)
         rules_fail(r, BP_EINVAL, "the schema is longer than %d bytes", RULES_MOST_BYTES);
     else if (!schema)
         rules_fail(r, BP_EINVAL, "the schema is not JSON: line %d, column %d, %.100s", why.line, why.column, why.text);

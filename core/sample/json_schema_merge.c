@@ -1,4 +1,5 @@
 /* Two schemas as one that is valid for what both are valid for. Keywords that cannot be joined are refused. */
+#include "base/json.h"
 #include "sample/json_schema_parts.h"
 
 #include <string.h>
@@ -15,7 +16,7 @@ static json_t *keep(schema_reader *s, json_t *schema)
 
 json_t *schema_without(schema_reader *s, json_t *schema, const char *const *keys)
 {
-    json_t *copy = keep(s, json_copy(schema));
+    json_t *copy = keep(s, json_copy_whole(schema));
     for (size_t i = 0; copy && keys[i]; i++)
         json_object_del(copy, keys[i]);
     return copy;
@@ -47,22 +48,29 @@ static bool join_most(schema_reader *s, json_t *out, const char *key, json_t *a,
     return json_number_value(b) >= json_number_value(a) || json_object_set(out, key, b) == 0;
 }
 
+/* Takes `value`, which is whole where `good`. */
+static bool set_whole(json_t *out, const char *key, json_t *value, bool good)
+{
+    if (good)
+        return json_object_set_new(out, key, value) == 0;
+    json_decref(value);
+    return false;
+}
+
 /* Lists of names, all of which are required. */
 static bool join_union(schema_reader *s, json_t *out, const char *key, json_t *a, json_t *b)
 {
-    json_t *all = json_copy(a);
-    if (!json_is_array(a) || !json_is_array(b) || !all) {
-        json_decref(all);
+    if (!json_is_array(a) || !json_is_array(b))
         return fail_join(s, key);
-    }
-    for (size_t i = 0; i < json_array_size(b); i++) {
+    json_t *all = json_copy_whole(a);
+    bool good = all != NULL;
+    for (size_t i = 0; good && i < json_array_size(b); i++) {
         bool there = false;
         for (size_t k = 0; k < json_array_size(all); k++)
             there = there || json_equal(json_array_get(all, k), json_array_get(b, i));
-        if (!there)
-            json_array_append(all, json_array_get(b, i));
+        good = there || json_array_append(all, json_array_get(b, i)) == 0;
     }
-    return json_object_set_new(out, key, all) == 0;
+    return set_whole(out, key, all, good);
 }
 
 /* Types or enumerated values: those of both. A single type is a list of one; a number that is an integer is an integer. */
@@ -70,24 +78,25 @@ static bool join_common(schema_reader *s, json_t *out, const char *key, json_t *
 {
     (void)s;
     json_t *common = json_array();
+    bool good = common != NULL;
     size_t count_a = json_is_array(a) ? json_array_size(a) : 1, count_b = json_is_array(b) ? json_array_size(b) : 1;
     for (size_t i = 0; i < count_a; i++) {
         json_t *x = json_is_array(a) ? json_array_get(a, i) : a;
-        for (size_t k = 0; k < count_b; k++) {
+        for (size_t k = 0; good && k < count_b; k++) {
             json_t *y = json_is_array(b) ? json_array_get(b, k) : b;
             const char *p = json_string_value(x), *q = json_string_value(y);
             bool types = strcmp(key, "type") == 0 && p && q;
             if (json_equal(x, y) || (types && strcmp(p, "integer") == 0 && strcmp(q, "number") == 0))
-                json_array_append(common, x);
+                good = json_array_append(common, x) == 0;
             else if (types && strcmp(p, "number") == 0 && strcmp(q, "integer") == 0)
-                json_array_append(common, y);
+                good = json_array_append(common, y) == 0;
         }
     }
-    if (json_array_size(common) == 0) { /* no value fits both */
+    if (good && json_array_size(common) == 0) { /* no value fits both */
         json_decref(common);
         return json_object_clear(out) == 0 && json_object_set_new(out, "anyOf", json_pack("[b]", 0)) == 0;
     }
-    return json_object_set_new(out, key, common) == 0;
+    return set_whole(out, key, common, good);
 }
 
 /* Both schemas hold: allOf, of which the reader makes one. */
@@ -106,19 +115,18 @@ static bool join_schemas(schema_reader *s, json_t *out, const char *key, json_t 
 
 static bool join_properties(schema_reader *s, json_t *out, const char *key, json_t *a, json_t *b)
 {
-    json_t *all = json_copy(a);
     const char *name;
     json_t *value;
-    if (!json_is_object(a) || !json_is_object(b) || !all) {
-        json_decref(all);
+    if (!json_is_object(a) || !json_is_object(b))
         return fail_join(s, key);
-    }
+    json_t *all = json_copy_whole(a);
+    bool good = all != NULL;
     json_object_foreach(b, name, value)
     {
         json_t *own = json_object_get(a, name);
-        json_object_set_new(all, name, own && !json_equal(own, value) ? both(own, value) : json_incref(value));
+        good = good && json_object_set_new(all, name, own && !json_equal(own, value) ? both(own, value) : json_incref(value)) == 0;
     }
-    return json_object_set_new(out, key, all) == 0;
+    return set_whole(out, key, all, good);
 }
 
 /* Alternatives on both sides: the first must hold, and one of the second. */
@@ -129,8 +137,8 @@ static bool join_alternatives(schema_reader *s, json_t *out, const char *key, js
     json_t *second = json_pack("{sO}", key, b), *list = json_object_get(out, "allOf");
     if (!list)
         return json_object_set_new(out, "allOf", json_pack("[o]", second)) == 0;
-    json_t *longer = json_copy(list);
-    return json_array_append_new(longer, second) == 0 && json_object_set_new(out, "allOf", longer) == 0;
+    json_t *longer = json_copy_whole(list);
+    return set_whole(out, "allOf", longer, json_array_append_new(longer, second) == 0);
 }
 
 static const struct { const char *key; bool (*join)(schema_reader *s, json_t *out, const char *key, json_t *a, json_t *b); } joins[] = {
@@ -206,7 +214,7 @@ json_t *schema_merge(schema_reader *s, json_t *a, json_t *b)
     }
     if (closes_other(s, a, b) || closes_other(s, b, a))
         return NULL;
-    json_t *out = keep(s, json_copy(a));
+    json_t *out = keep(s, json_copy_whole(a));
     const char *key;
     json_t *value;
     json_object_foreach(b, key, value)

@@ -1,4 +1,5 @@
 /* Strings, numbers and constants. */
+#include "base/json.h"
 #include "sample/characters.h"
 #include "sample/json_number.h"
 #include "sample/json_schema_parts.h"
@@ -189,7 +190,7 @@ static expression text_of(schema_reader *s, const char *text)
 
 static expression string_constant(schema_reader *s, const json_t *value)
 {
-    char *text = json_dumps(value, JSON_ENCODE_ANY);
+    char *text = json_write(value, JSON_ENCODE_ANY);
     expression e = text ? text_of(s, text) : rules_fail(s->rules, BP_ENOMEM, "no memory to read a schema");
     free(text);
     return e;

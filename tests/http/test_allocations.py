@@ -19,7 +19,19 @@ pytestmark = pytest.mark.skipif(not PRELOAD.exists(), reason="a sanitizer has it
 GOOD = {"model": "tiny", "prompt": "Hello", "max_tokens": 2, "temperature": 0, "ignore_eos": True}
 MESSAGES = [{"role": "user", "content": "Say \"A\", and then \u00e9."}]
 CHAT = {"model": "tiny", "messages": MESSAGES, "max_tokens": 2, "seed": 1, "ignore_eos": True}
+# What it says is said by one part of the schema or another: without any of them it would be another answer.
+SCHEMA = {"allOf": [{"type": ["object", "null"], "properties": {"a": {"enum": [1, 2]}}, "required": ["a"]}, {"$ref": "#/$defs/b"}],
+          "$defs": {"b": {"type": "object", "properties": {"b": {"const": "x"}, "a": {"enum": [2, 3]}}, "required": ["b"],
+                          "anyOf": [{"minProperties": 2}], "title": "NUMBER"}}}
+NO_SPACE = {str(token): -100 for token in (12, 13, 14, 15, 16, 31, 32, 33, 34, 35)} # which would fill an answer
+FUNCTION = {"name": "f", "description": "F.", "parameters": SCHEMA, "strict": True}
 REQUESTS = {
+    "schema": ("/v1/chat/completions", {**CHAT, "max_tokens": 40, "ignore_eos": False, "logit_bias": NO_SPACE, "response_format": {
+        "type": "json_schema", "json_schema": {"name": "s", "schema": SCHEMA}}}),
+    "tools": ("/v1/chat/completions", {**CHAT, "max_tokens": 80, "ignore_eos": False, "logit_bias": NO_SPACE, "tool_choice": "required",
+                                       "parallel_tool_calls": False, "tools": [{"type": "function", "function": FUNCTION}]}),
+    "called": ("/v1/responses", {"model": "tiny", "input": "Hi", "max_output_tokens": 60, "seed": 1, "parallel_tool_calls": False,
+                                 "tool_choice": {"type": "function", "name": "f"}, "tools": [{"type": "function", **FUNCTION}]}),
     "completion": ("/v1/completions", {**GOOD, "logprobs": 2, "stop": ["x", "yz"], "logit_bias": {"5": 1}, "echo": True}),
     "best": ("/v1/completions", {**GOOD, "prompt": ["Hello", [5, 6]], "temperature": 1, "seed": 3, "n": 2, "best_of": 3}),
     "chat": ("/v1/chat/completions", {**CHAT, "logprobs": True, "top_logprobs": 2, "chat_template_kwargs": {"a": [1]}}),
@@ -55,7 +67,7 @@ class Memory:
 def rig(tmp_path_factory):
     folder = tmp_path_factory.mktemp("memory")
     memory = Memory(folder / "control")
-    subprocess.run([BUILD / "bin" / "write_tiny_llama", folder / "tiny.gguf"], check=True)
+    subprocess.run([BUILD / "bin" / "write_tiny_llama", folder / "tiny.gguf", "1", "tools"], check=True)
     vectors, scores = tiny_models.mistral(folder / "vectors"), tiny_models.cross_encoder(folder / "scores")
     tiny_models.write_prompts(vectors, {"query": "Find: "}, None)
     models = f"  tiny: {{ file: tiny.gguf }}\n  vectors: {{ file: {vectors} }}\n  scores: {{ file: {scores} }}"
@@ -66,10 +78,10 @@ def rig(tmp_path_factory):
     assert server.stop() == 0, "".join(server.log)
 
 
-def ask(server, path, body):
+def ask(server, path, body, number=0):
     """Status and what was answered, whose ids and times are cut out. The status is None for a connection that was closed
-    without a word, or in the middle of an answer."""
-    data = json.dumps(body).encode()
+    without a word, or in the middle of an answer. The number makes it a schema that was not read before."""
+    data = json.dumps(body).replace("NUMBER", str(number)).encode()
     received = server.raw(f"POST {path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\nContent-Type: application/json\r\n"
                           f"Content-Length: {len(data)}\r\n\r\n".encode() + data)
     if b"\r\n\r\n" not in received:
@@ -101,19 +113,21 @@ def streamed(reply):
 
 
 def plain(text):
-    return re.sub(r'"(id|created|created_at|cached_tokens|system_fingerprint)": ("[^"]*"|\d+)', "", text)
+    return re.sub(r'"(id|created|created_at|cached_tokens|system_fingerprint|title)": ("[^"]*"|\d+)', "", text)
 
 
 @pytest.mark.parametrize("name", REQUESTS)
 def test_67_every_allocation_fails_in_turn(rig, name):
     server, memory = rig
     assert ask(server, *REQUESTS[name])[0] == 200
+    if name in ("schema", "tools"):
+        assert r'\"b\":\"x\"' in ask(server, *REQUESTS[name])[1]
     right, good = ask(server, *REQUESTS[name]), ask(server, "/v1/completions", GOOD)
     before, seen, n = held(server), {}, 0
     while True:
         n += 1
         memory.fail(n)
-        status, got = ask(server, *REQUESTS[name])
+        status, got = ask(server, *REQUESTS[name], n)
         if not memory.has_failed():
             break
         seen[status] = seen.get(status, 0) + 1
