@@ -60,8 +60,11 @@ static void act(exchange *e, bp_status (*change)(http *server, const char *model
     bp_error error = {0};
     refusal why;
     json_t *body = body_json(e, &why);
-    const char *model = openai_string(openai_given(body, "model"));
-    if (body && !model)
+    const json_t *named = openai_given(body, "model");
+    const char *model = openai_string(named);
+    if (body && json_is_string(named) && !model)
+        refuse(&why, "model", "model_not_found", "there is no model of that name");
+    else if (body && !model)
         refuse(&why, "model", "invalid_value", "model is missing or no name");
     if (!model) {
         reply_refused(e, &why);

@@ -23,7 +23,10 @@ static bool open_body(exchange *e, json_t **body, const char **model)
     *model = openai_string(named);
     if (*model || !named)
         return true;
-    refuse(&why, "model", "invalid_value", "model is no name");
+    if (json_is_string(named))
+        refuse(&why, "model", "model_not_found", "there is no model of that name");
+    else
+        refuse(&why, "model", "invalid_value", "model is no name");
     reply_refused(e, &why);
     json_decref(*body);
     return false;

@@ -59,6 +59,16 @@ static bool read_part(openai_request *r, size_t index, const char *key, const js
     return m->tool_calls_json || refuse_memory(why);
 }
 
+/* OpenAI's roles, and two that templates add. A template that does not know a role passes over its message, or writes it as it is. */
+static bool is_role(const char *role)
+{
+    static const char *const known[] = {"system", "developer", "user", "assistant", "tool", "function", "ipython", "model"};
+    for (size_t i = 0; i < sizeof known / sizeof *known; i++)
+        if (strcmp(role, known[i]) == 0)
+            return true;
+    return false;
+}
+
 static bool read_message(openai_request *r, size_t index, json_t *message, refusal *why)
 {
     const char *key;
@@ -69,7 +79,10 @@ static bool read_message(openai_request *r, size_t index, json_t *message, refus
         if (!json_is_null(value) && !read_part(r, index, key, value, why))
             return false;
     const char *role = r->messages[index].role;
-    return (role && *role) || refuse(why, "messages", "invalid_value", "messages[%zu] has no role", index);
+    if (!role || !*role)
+        return refuse(why, "messages", "invalid_value", "messages[%zu] has no role", index);
+    return is_role(role) || refuse(why, "messages", "invalid_value", "messages[%zu].role is none of system, developer, user, assistant "
+                                   "and tool", index);
 }
 
 bool openai_read_messages(openai_request *r, json_t *value, refusal *why)

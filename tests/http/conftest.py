@@ -175,6 +175,19 @@ class Neighbour:
         assert self.others == [] and self.first, self.others[:1]
 
 
+class Trap:
+    """An address to which nobody must connect."""
+
+    def __enter__(self):
+        self.socket = socket.create_server(("127.0.0.1", 0))
+        self.socket.settimeout(0.2)
+        return f"127.0.0.1:{self.socket.getsockname()[1]}"
+
+    def __exit__(self, *_):
+        with self.socket, pytest.raises(TimeoutError):
+            self.socket.accept()
+
+
 @pytest.fixture(scope="session")
 def smollm2():
     return subprocess.run([ROOT / "tools" / "fetch", "smollm2"], capture_output=True, text=True, check=True).stdout.strip()

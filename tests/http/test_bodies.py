@@ -1,14 +1,40 @@
 """Bodies that are not what they should be: case numbers are those of the acceptance list."""
 
+import ctypes
 import json
+import os
+import pathlib
 import re
+import shutil
 
 import pytest
 
-from conftest import error_of, events_of
+from conftest import Trap, error_of, events_of
 
 pytestmark = pytest.mark.usefixtures("steady")
 CHAT, TEXT = "/v1/chat/completions", "/v1/completions"
+
+
+class Watch:
+    """inotify(7): what is opened in a folder, by whomever."""
+    OPEN = 0x20
+
+    def __init__(self, folder):
+        self.library = ctypes.CDLL(None, use_errno=True)
+        self.descriptor = self.library.inotify_init1(os.O_NONBLOCK)
+        assert self.library.inotify_add_watch(self.descriptor, os.fsencode(folder), self.OPEN) >= 0
+
+    def seen(self):
+        try:
+            return os.read(self.descriptor, 65536)
+        except BlockingIOError:
+            return b""
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        os.close(self.descriptor)
 
 
 def chat(**more):
@@ -32,11 +58,14 @@ def test_24_no_object(alive, body):
     error_of(alive.post(CHAT, body), 400, "invalid_json")
 
 
-@pytest.mark.parametrize("content", [b"\xff", b"\xc0\xaf", b"\\ud800", b"\xed\xa0\x80"])
+@pytest.mark.parametrize("content", [b"\xff", b"\xc0\xaf", b"\xe0\x80\xaf", b"\\ud800", b"\\udc00x", b"\\ud800\\u0041", b"\xed\xa0\x80",
+                                     b"\xf4\x90\x80\x80", b"\xc3"])
 def test_25_no_utf8(alive, content):
-    reply = alive.post(CHAT, WHOLE.replace(b"Hi", content))
-    error_of(reply, 400, "invalid_json")
-    assert content not in reply.body
+    """In a text, in a name and in the model's name, none of which the error repeats."""
+    for good in (b"Hi", b"temperature", b"smol"):
+        reply = alive.post(CHAT, WHOLE.replace(good, content))
+        error_of(reply, 400, "invalid_json")
+        assert content not in reply.body
 
 
 def test_26_deep(alive):
@@ -55,6 +84,10 @@ def test_28_numbers(alive, number):
 def test_29_nul_in_a_prompt_is_kept(alive):
     long = alive.post(TEXT, text(prompt="Hi\u0000 there, how are you?")).json["usage"]["prompt_tokens"]
     assert long > alive.post(TEXT, text(prompt="Hi")).json["usage"]["prompt_tokens"] + 4
+    ids = alive.post("/tokenize", {"model": "smol", "content": "Hi\u0000 there, how are you?"}).json["tokens"]
+    assert len(ids) == long
+    echo = alive.post(TEXT, text(prompt="Hi\u0000 there", echo=True)).json["choices"][0]["text"]
+    assert echo.startswith("Hi") and " there" in echo
     long = alive.post(CHAT, chat(messages=[{"role": "user", "content": "Hi\u0000 there, how are you?"}]))
     assert long.json["usage"]["prompt_tokens"] > alive.post(CHAT, chat()).json["usage"]["prompt_tokens"] + 4
 
@@ -70,15 +103,38 @@ def test_31_no_model(alive, body):
 
 @pytest.mark.parametrize("name", ["large", "../smol", "/etc/passwd", "", "x" * 1000000, "smol\u0000"])
 def test_32_unknown_model(alive, name):
-    reply = alive.post(CHAT, chat(model=name))
-    error_of(reply, 404, "model_not_found", "model")
-    assert len(reply.body) < 2000
+    for path, body in [(CHAT, chat()), (TEXT, text()), ("/v1/embeddings", {"input": "x"}), ("/v1/rerank", {"query": "x", "documents": ["y"]}),
+                       ("/v1/responses", {"input": "x"}), ("/tokenize", {"content": "x"}), ("/detokenize", {"tokens": [5]}),
+                       ("/models/load", {}), ("/models/unload", {})]:
+        reply = alive.post(path, {**body, "model": name})
+        error_of(reply, 404, "model_not_found", "model")
+        assert len(reply.body) < 2000
+
+
+def test_32_no_file_is_touched(alive, smollm2, tmp_path):
+    """Models that lie there and are not in the configuration: nobody looks at them."""
+    shutil.copy(smollm2, tmp_path / "decoy.gguf")
+    with Watch(tmp_path) as watch:
+        near = os.path.relpath(tmp_path / "decoy.gguf", pathlib.Path(f"/proc/{alive.process.pid}/cwd").resolve())
+        for name in (str(tmp_path / "decoy.gguf"), near, str(tmp_path), "decoy.gguf", "../decoy.gguf", f"file://{tmp_path}/decoy.gguf"):
+            for path, body in [(CHAT, chat(model=name)), ("/models/load", {"model": name})]:
+                error_of(alive.post(path, body), 404, "model_not_found", "model")
+        assert watch.seen() == b""
+        (tmp_path / "decoy.gguf").read_bytes()
+        assert watch.seen() != b"", "it sees nothing"
 
 
 @pytest.mark.parametrize("messages", [None, [], "Hi", [{}], [{"role": 3, "content": "x"}], [{"role": "", "content": "x"}],
+                                      [{"role": "wizard", "content": "x"}], [{"role": "user\u0000", "content": "x"}], [{"role": "User", "content": "x"}],
                                       [{"role": "user", "content": 3}], ["x"], [[]], {"role": "user"}])
 def test_34_messages(alive, messages):
-    error_of(alive.post(CHAT, chat(messages=messages)), 400, param="messages")
+    for stream in (False, True):
+        error_of(alive.post(CHAT, chat(messages=messages, stream=stream)), 400, param="messages")
+
+
+@pytest.mark.parametrize("role", ["system", "developer", "user", "assistant", "tool"])
+def test_34_roles(alive, role):
+    assert alive.post(CHAT, chat(messages=[{"role": role, "content": "x"}])).status == 200
 
 
 @pytest.mark.parametrize("prompt", [None, [], [[]], 3, {}, [[1], "x", []], [None]])
@@ -201,8 +257,10 @@ def test_44_a_stop_string_across_tokens(alive):
     for begin in range(1, 6):
         for end in range(begin + 1, 8):
             stop = whole[begin:end]
-            got = alive.post(TEXT, text(prompt="A, B, C, D,", max_tokens=8, stop=stop)).json["choices"][0]["text"]
-            assert got == whole[:whole.find(stop)]
+            ask = text(prompt="A, B, C, D,", max_tokens=8, stop=stop)
+            assert alive.post(TEXT, ask).json["choices"][0]["text"] == whole[:whole.find(stop)]
+            events = events_of(alive.post(TEXT, {**ask, "stream": True}))
+            assert "".join(json.loads(event)["choices"][0]["text"] for event in events[:-1]) == whole[:whole.find(stop)]
 
 
 def test_44_a_stop_string_of_several_bytes(alive):
@@ -220,10 +278,16 @@ def test_44_a_stop_string_of_several_bytes(alive):
 
 
 def test_45_a_stop_at_once(alive):
-    choice = alive.post(TEXT, text(prompt="A, B, C, D,", max_tokens=8, stop=" E", logprobs=2)).json["choices"][0]
-    assert choice["text"] == "" and choice["finish_reason"] == "stop" and choice["logprobs"]["tokens"] in ([], [" E"])
-    message = alive.post(CHAT, chat(max_tokens=8, stop=[chr(i) for i in (72, 73, 72, 73)], logprobs=True)).json["choices"][0]
-    assert message["finish_reason"] in ("stop", "length")
+    ask = text(prompt="A, B, C, D,", max_tokens=8, stop=" E", logprobs=2)
+    choice = alive.post(TEXT, ask).json["choices"][0]
+    assert choice["text"] == "" and choice["finish_reason"] == "stop" and choice["logprobs"]["tokens"] == []
+    *events, done = events_of(alive.post(TEXT, {**ask, "stream": True}))
+    choices = [json.loads(event)["choices"][0] for event in events]
+    assert done == "[DONE]" and {c["text"] for c in choices} == {""} and choices[-1]["finish_reason"] == "stop"
+    first = alive.post(CHAT, chat(logprobs=True)).json["choices"][0]
+    stopped = alive.post(CHAT, chat(max_tokens=8, stop=first["message"]["content"], logprobs=True)).json["choices"][0]
+    assert first["message"]["content"] and stopped["message"]["content"] == "" and stopped["finish_reason"] == "stop"
+    assert stopped["logprobs"]["content"] == []
 
 
 def test_47_longer_than_the_context(alive):
@@ -232,13 +296,20 @@ def test_47_longer_than_the_context(alive):
         assert "8192" in error["message"] and re.search(r"\b90\d\d\b", error["message"])
     messages = [{"role": "user", "content": "word " * 9000}]
     error = error_of(alive.post(CHAT, chat(messages=messages)), 400, "context_length_exceeded", "messages")
-    assert "8192" in error["message"]
+    assert "8192" in error["message"] and re.search(r"\b90\d\d\b", error["message"])
+    ids = [5] * 8193
+    assert "8193" in error_of(alive.post(TEXT, text(prompt=ids)), 400, "context_length_exceeded", "prompt")["message"]
 
 
 def test_57_other_parts_are_refused(alive):
-    for url in ("http://169.254.169.254/", "file:///etc/passwd", "http://a\\@b", "data:image/png;base64,AAAA"):
-        parts = [{"type": "text", "text": "Hi"}, {"type": "image_url", "image_url": {"url": url}}]
-        error_of(alive.post(CHAT, chat(messages=[{"role": "user", "content": parts}])), 400, param="messages")
+    with Trap() as address:
+        for url in ("http://169.254.169.254/", "file:///etc/passwd", "http://a\\@b", "data:image/png;base64,AAAA", f"http://{address}/x.png",
+                    f"http://a@{address}", 3, None):
+            for part in ({"type": "image_url", "image_url": {"url": url}}, {"type": "image_url", "image_url": url},
+                         {"type": "input_image", "image_url": url}, {"type": "file", "file": {"file_data": url}}):
+                parts = [{"type": "text", "text": "Hi"}, part]
+                error_of(alive.post(CHAT, chat(messages=[{"role": "user", "content": parts}])), 400, param="messages")
+                error_of(alive.post("/v1/responses", {"model": "smol", "input": [{"role": "user", "content": parts}]}), 400, param="input")
     parts = [{"type": "text", "text": "H"}, {"type": "text", "text": "i"}]
     assert alive.post(CHAT, chat(messages=[{"role": "user", "content": parts}])).json["usage"] == alive.post(CHAT, chat()).json["usage"]
 

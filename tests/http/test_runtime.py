@@ -10,7 +10,7 @@ import time
 
 import pytest
 
-from conftest import BUILD, Server, answer, error_of, events_of, read_all
+from conftest import BUILD, Neighbour, Server, answer, assert_released, error_of, events_of, held, read_all
 
 
 @pytest.fixture(scope="module")
@@ -28,8 +28,10 @@ def send(server, body, path="/v1/completions"):
     return connection
 
 
-def metric(server, name):
-    return float(re.search(rf"^{name}(?:{{[^}}]*}})? ([0-9.e+-]+)$", server.get("/metrics").body.decode(), re.MULTILINE)[1])
+def metric(server, name, labels=None, missing=None):
+    labels = re.escape(labels) if labels else r"(?:{[^}]*})?"
+    found = re.search(rf"^{name}{labels} ([0-9.e+-]+)$", server.get("/metrics").body.decode(), re.MULTILINE)
+    return float(found[1]) if found or missing is None else missing
 
 
 # --- 60 ---------------------------------------------------------------------------------------------------------------
@@ -56,6 +58,69 @@ def test_60_a_template_that_does_not_end(tiny, tmp_path, template):
     assert time.monotonic() - began < 20
     assert server.post("/v1/completions", {"model": "tiny", "prompt": "Hello", "max_tokens": 2}).status == 200
     assert server.stop() == 0, "".join(server.log)
+
+
+# --- 63 ---------------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def leisurely(tiny, tmp_path_factory):
+    """A model whose steps take 50 ms and read 16 tokens of a prompt, one request at a time; and `smol`, on another device."""
+    folder = tmp_path_factory.mktemp("leisurely")
+    faulty = BUILD / "tests" / "plugins" / "faulty" / "faulty.so"
+    server = Server(folder, None, text=(
+        f"backends: {{ good: {{ plugin: cpu, threads: 1 }}, slow: {{ plugin: {faulty}, fault: slow, milliseconds: 50 }} }}\n"
+        f"models:\n  smol: {{ file: {tiny}, backend: good }}\n"
+        f"  tiny: {{ file: {tiny}, backend: slow, max_batch: 1, queue_limit: 8, max_step_tokens: 16, page_tokens: 16, drafts: 0 }}\n"
+        "frontends: { http: { plugin: http, port: 0, access_log: access.jsonl } }\n"))
+    server.access_log = folder / "access.jsonl"
+    with Neighbour(server) as neighbour:
+        server.post("/v1/completions", {"model": "tiny", "prompt": "Hello", "max_tokens": 1})
+        before = held(server)
+        yield server
+    assert neighbour.count > 0
+    assert_released(server, before)
+    assert server.stop() == 0, "".join(server.log)
+
+
+def wait_for(condition, seconds=30):
+    """How long it took to come true."""
+    began = time.monotonic()
+    while not condition():
+        assert time.monotonic() - began < seconds
+        time.sleep(0.01)
+    return time.monotonic() - began
+
+
+@pytest.mark.parametrize("stream", [True, False])
+@pytest.mark.parametrize("state", ["queued", "prefill", "decoding"])
+def test_63_a_client_that_leaves_in_every_state(leisurely, state, stream):
+    server = leisurely
+
+    def tiny(name):
+        return metric(server, f"backplane_{name}", '{model="tiny"}')
+
+    ask = {"prompt": "Hello", "max_tokens": 3, "temperature": 1, "seed": 4, "logprobs": 2}
+    alone = answer(read_all(send(server, ask))).json["choices"]
+    steps, ended, gone = tiny("steps_total"), tiny("requests_total"), metric(server, "backplane_http_requests_total", '{status="499"}', 0)
+    if state == "queued":
+        first = send(server, {"max_tokens": 200, "stream": True})
+        assert first.recv(100)
+    leaving = send(server, {"prompt": [5] * 240 if state == "prefill" else "Hello", "max_tokens": 200 if state != "prefill" else 10,
+                            "stream": stream})
+    wait_for(lambda: tiny("requests_waiting") if state == "queued" else tiny("steps_total") >= steps + (2 if state == "prefill" else 5))
+    assert tiny("requests_running") == 1 and tiny("kv_pages_used") > 0
+    leaving.close()
+    took = wait_for(lambda: metric(server, "backplane_http_requests_total", '{status="499"}', 0) == gone + 1)
+    took += wait_for(lambda: tiny("requests_waiting") == 0 if state == "queued" else tiny("requests_running") == 0)
+    assert took < 1, "it was not seen at once"
+    if state == "queued":
+        first.close()
+    wait_for(lambda: tiny("requests_running") == 0 and tiny("kv_pages_used") == 0)
+    assert tiny("requests_total") > ended
+    assert answer(read_all(send(server, ask))).json["choices"] == alone
+    line = [json.loads(line) for line in server.access_log.read_text().splitlines() if '"status":499' in line][int(gone)]
+    assert line["path"] == "/v1/completions" and line["model"] == "tiny" and line["completion_tokens"] < 200
 
 
 # --- 65 ---------------------------------------------------------------------------------------------------------------

@@ -9,7 +9,7 @@ import jsonschema
 import openai
 import pytest
 
-from conftest import Server, error_of
+from conftest import Server, Trap, error_of
 
 CHAT, TEXT = "/v1/chat/completions", "/v1/completions"
 PERSON = {"type": "object", "properties": {"name": {"type": "string", "maxLength": 30}, "age": {"type": "integer", "minimum": 0, "maximum": 120}},
@@ -124,6 +124,14 @@ def test_52_grammars_that_cost_too_much(alive):
                                     {"properties": {"a": {"$ref": "#"}}, "required": ["a"]}, {"anyOf": [{"$ref": "#"}]}])
 def test_53_references_that_lead_nowhere(alive, schema):
     error_of(alive.post(CHAT, chat(response_format=schema_of(schema))), 400, "invalid_value", "response_format")
+
+
+def test_53_nothing_is_fetched(alive):
+    with Trap() as address:
+        for schema in ({"$ref": f"http://{address}/s.json"}, {"properties": {"a": {"$ref": f"http://{address}#/a"}}, "required": ["a"]}):
+            error_of(alive.post(CHAT, chat(response_format=schema_of(schema))), 400, "invalid_value", "response_format")
+        named = {"$schema": f"http://{address}/s", "$id": f"http://{address}/i", "const": 1}
+        assert alive.post(CHAT, chat(response_format=schema_of(named))).json["choices"][0]["message"]["content"] == "1"
 
 
 def test_53_recursion_has_an_end(alive):
