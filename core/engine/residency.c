@@ -268,11 +268,14 @@ typedef struct waiter {
     bool saw_load; /* if that fails, its failure is the waiter's own */
 } waiter;
 
+/* Whoever asks for a load is told why there was none; of one that many requests wait for the log tells as well. */
 static void *load_for_requests(void *model)
 {
     model_entry *m = model;
     bp_error why = {0};
     bp_status status = load(m, &(models_wait){0}, &why);
+    if (status != BP_OK && status != BP_EBUSY && status != BP_ECANCELLED)
+        log_line(BP_LOG_ERROR, "%s", why.message);
     pthread_mutex_lock(&m->engine->lock);
     m->holds -= status == BP_OK;
     m->loading = false;

@@ -115,6 +115,26 @@ static int compare_places(const void *a, const void *b)
     return ((uintptr_t)x->data > (uintptr_t)y->data) - ((uintptr_t)x->data < (uintptr_t)y->data);
 }
 
+/* The format has no holes: every byte behind the header is one tensor's. `tensors` are in the order of their places. */
+static bp_status check_places(const safetensors_tensor *tensors, uint64_t count, const unsigned char *data, uint64_t available,
+                              bp_error *error)
+{
+    uint64_t end = 0;
+    for (uint64_t i = 0; i < count; i++) {
+        const bp_weight *w = &tensors[i].weight;
+        uint64_t begin = (uint64_t)((uintptr_t)w->data - (uintptr_t)data);
+        if (begin < end)
+            return error_set(error, BP_EINVAL, "the data of the tensors \"%s\" and \"%s\" overlap", tensors[i - 1].weight.name, w->name);
+        if (begin > end)
+            return error_set(error, BP_EINVAL, "the %" PRIu64 " bytes of data before tensor \"%s\" are no tensor's; fetch the file again",
+                             begin - end, w->name);
+        end = begin + w->bytes;
+    }
+    if (end == available)
+        return BP_OK;
+    return error_set(error, BP_EINVAL, "the last %" PRIu64 " bytes of the file are no tensor's; fetch it again", available - end);
+}
+
 static bp_status read_tensors(json_t *header, const unsigned char *data, uint64_t available, arena *memory,
                               safetensors_tensor **out, uint64_t *count, bp_error *error)
 {
@@ -132,11 +152,9 @@ static bp_status read_tensors(json_t *header, const unsigned char *data, uint64_
             return status;
     }
     qsort(tensors, used, sizeof *tensors, compare_places);
-    for (uint64_t i = 1; i < used; i++) {
-        const bp_weight *before = &tensors[i - 1].weight, *w = &tensors[i].weight;
-        if ((uintptr_t)w->data - (uintptr_t)before->data < before->bytes)
-            return error_set(error, BP_EINVAL, "the data of the tensors \"%s\" and \"%s\" overlap", before->name, w->name);
-    }
+    bp_status status = check_places(tensors, used, data, available, error);
+    if (status != BP_OK)
+        return status;
     *out = tensors;
     *count = used;
     return BP_OK;

@@ -81,7 +81,13 @@ static void act(exchange *e, bp_status (*change)(http *server, const char *model
 
 static bp_status load(http *server, const char *model, bp_error *error)
 {
-    return server->api->load(server->engine, model, NULL, NULL, error);
+    bp_status status = server->api->load(server->engine, model, NULL, NULL, error);
+    uint32_t index;
+    /* It is the file that is wrong, or not there, not the request. */
+    if (status == BP_EINVAL || status == BP_EUNSUPPORTED || status == BP_EIO || status == BP_ELIMIT ||
+        (status == BP_ENOTFOUND && server->api->find_model(server->engine, model, &index, NULL) == BP_OK))
+        error->code = BP_EDEVICE;
+    return status;
 }
 
 static bp_status unload(http *server, const char *model, bp_error *error)

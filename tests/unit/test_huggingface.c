@@ -364,6 +364,10 @@ static const struct { const char *header; size_t zeros; const char *message; } w
     {"{\"a\":{\"dtype\":\"F32\",\"shape\":[1],\"data_offsets\":[4,8]}}", 4, "ends at 8, past the file's 4 bytes"},
     {"{\"a\":{\"dtype\":\"F32\",\"shape\":[2],\"data_offsets\":[0,8]},\"b\":{\"dtype\":\"F32\",\"shape\":[1],\"data_offsets\":[4,8]}}",
      8, "the data of the tensors \"a\" and \"b\" overlap"},
+    {"{\"a\":{\"dtype\":\"F32\",\"shape\":[1],\"data_offsets\":[0,4]}}", 5, "the last 1 bytes of the file are no tensor's"},
+    {"{\"a\":{\"dtype\":\"F32\",\"shape\":[1],\"data_offsets\":[4,8]}}", 8, "the 4 bytes of data before tensor \"a\" are no tensor's"},
+    {"{\"a\":{\"dtype\":\"F32\",\"shape\":[1],\"data_offsets\":[8,12]},\"b\":{\"dtype\":\"F32\",\"shape\":[1],\"data_offsets\":[0,4]}}",
+     12, "the 4 bytes of data before tensor \"a\" are no tensor's"},
 };
 
 static bp_status read_bytes(const buffer *bytes, uint64_t *count, bp_error *error)
