@@ -6,6 +6,7 @@ import json
 import shutil
 import struct
 import subprocess
+import time
 
 import pytest
 
@@ -153,12 +154,19 @@ def refused(server, model, *words):
         assert all(word in error["message"] for word in words), error["message"]
     state, = [m["state"] for m in server.get("/v1/models").json["data"] if m["id"] == model]
     assert state == "failed"
-    return error["message"]
+
+
+def assert_logged(server, *words):
+    """A line of the log, which comes through a pipe, has all of them."""
+    until = time.monotonic() + 10
+    while not any(all(word in line for word in words) for line in list(server.log)):
+        assert time.monotonic() < until, f"no line of the log has {words}"
+        time.sleep(0.02)
 
 
 def refused_file(server, number, name):
-    reason = refused(server, f"{number}_{name}", f"{number}_{name}")
-    assert any(f"{number}_{name}" in line and "error" in line for line in server.log), reason
+    refused(server, f"{number}_{name}", f"{number}_{name}")
+    assert_logged(server, f"{number}_{name}", "error")
 
 
 def of(number):
@@ -198,13 +206,13 @@ def test_79_dimensions_that_do_not_fit(server, name):
 @pytest.mark.parametrize("name", BACKENDS[81])
 def test_81_plugins_that_are_none(server, name):
     refused(server, f"on_{name}", name)
-    assert any("left out" in line and f"{name}.so" in line for line in server.log)
+    assert_logged(server, "left out", f"{name}.so")
 
 
 @pytest.mark.parametrize("name", BACKENDS[82])
 def test_82_plugins_that_fail_at_once(server, name):
     refused(server, f"on_{name}")
-    assert any("left out" in line and f"{name}.so" in line for line in server.log)
+    assert_logged(server, "left out", f"{name}.so")
 
 
 @pytest.mark.parametrize("kind", ["tiny.gguf", "whole"])
