@@ -66,7 +66,6 @@ static void close_frontend(subject *u, bp_frontend *f)
 static void *serve(void *argument)
 {
     service *s = argument;
-    answer_prepare(&s->ran, "run");
     bp_status status = s->u->plugin->frontend.run(s->frontend, &s->ran.error);
     pthread_mutex_lock(&s->lock);
     s->status = status;
@@ -88,6 +87,7 @@ static void service_run(service *s, subject *u, bp_engine *engine, bp_frontend *
 {
     *s = (service){.u = u, .engine = engine, .frontend = frontend, .input = input};
     pthread_mutex_init(&s->lock, NULL);
+    answer_prepare(&s->ran, "run");
     if (pthread_create(&s->thread, NULL, serve, s) != 0)
         failed("there is no thread for the check itself");
 }

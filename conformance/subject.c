@@ -147,10 +147,10 @@ bp_status answer_take(const subject *u, answer *a, bp_status status)
         failed("%s returned %d, which is no status", a->slot, status);
     if (u->strict)
         hold_to_rules(a, status);
-    if (status == BP_OK)
-        return status;
     bp_error *e = &a->error;
-    if (is_untouched(e->message, sizeof e->message))
+    if (status == BP_OK)
+        *e = (bp_error){0};
+    else if (is_untouched(e->message, sizeof e->message))
         memcpy(e->message, "(no sentence)", sizeof "(no sentence)");
     e->message[sizeof e->message - 1] = '\0';
     return status;

@@ -12,6 +12,7 @@ ROOT = pathlib.Path(__file__).resolve().parents[2]
 BUILD = pathlib.Path(os.environ["BACKPLANE_TEST_BUILD"])
 HERE = BUILD / "tests" / "conformance"
 PLUGINS = BUILD / "plugins"
+SANITIZED = b"__asan" in (BUILD / "bin" / "backplane-plugin-test").read_bytes()
 REFUSED = BUILD / "tests" / "plugins" / "files"
 
 # Its kernels are emulated, thread by thread: what the CUDA tests have of their own (whole nets) is left to them.
@@ -87,6 +88,11 @@ FAULTS = [
     ("leaks_step", "leaks.steps", "of the heap stay after 24 times a step was run"),
     ("hangs", "steps.repeat", "no end in wait within 1 second;"),
 ]
+
+
+if SANITIZED:  # which counts what stays of the heap itself, at the end of the process, and knows nothing of maps
+    FAULTS = [(fault, check, "all went well until the process ended, with the status" if "of the heap stay" in words else words)
+              for fault, check, words in FAULTS if fault != "leaks_pages"]
 
 
 @pytest.mark.parametrize("fault,check,words", FAULTS, ids=[f"{fault}-{check}" for fault, check, _ in FAULTS])
@@ -167,7 +173,7 @@ def test_every_fault_has_its_line():
     for file, faults in (("wrong.c", FAULTS), ("wrong_frontend.c", FRONTEND_FAULTS)):
         source = (pathlib.Path(__file__).parent / file).read_text()
         names = set(re.findall(r"X\((\w+)\)", source))
-        assert len(names) >= 12 and names == {fault for fault, _, _ in faults}
+        assert len(names) >= 12 and names - {fault for fault, _, _ in faults} == ({"leaks_pages"} if SANITIZED and file == "wrong.c" else set())
 
 
 # Of what the host refuses, plugin.load says the host's own sentence.
