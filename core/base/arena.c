@@ -8,7 +8,7 @@
 #include <string.h>
 #include <sys/mman.h>
 
-enum { BLOCK_BYTES = 64 * 1024, ALIGNMENT = 16, HUGE_PAGE = 2 << 20 };
+enum { FIRST_BYTES = 2 * 1024, BLOCK_BYTES = 64 * 1024, ALIGNMENT = 16, HUGE_PAGE = 2 << 20 };
 
 typedef struct block {
     alignas(ALIGNMENT) struct block *next;
@@ -20,11 +20,15 @@ typedef struct block {
 
 struct arena {
     block *blocks; /* the newest first; only it has room */
+    size_t next;   /* bytes of the next one: they begin small, and double up to BLOCK_BYTES */
 };
 
 arena *arena_new(void)
 {
-    return calloc(1, sizeof(arena));
+    arena *a = calloc(1, sizeof *a);
+    if (a)
+        a->next = FIRST_BYTES;
+    return a;
 }
 
 void arena_free(arena *a)
@@ -82,6 +86,16 @@ static block *new_block(size_t size)
     return b;
 }
 
+/* A block that is not for this allocation alone has room for a few like it. */
+static size_t next_size(arena *a, size_t bytes)
+{
+    size_t size = a->next;
+    while (size < 4 * bytes)
+        size *= 2;
+    a->next = size < BLOCK_BYTES ? 2 * size : BLOCK_BYTES;
+    return size;
+}
+
 void *arena_alloc(arena *a, size_t bytes)
 {
     size_t rounded;
@@ -90,11 +104,11 @@ void *arena_alloc(arena *a, size_t bytes)
     rounded &= ~(size_t)(ALIGNMENT - 1);
     block *b = a->blocks;
     if (!b || b->size - b->used < rounded) {
-        size_t size = rounded > BLOCK_BYTES / 4 ? rounded : BLOCK_BYTES;
-        if (!(b = new_block(size)))
+        bool alone = rounded > BLOCK_BYTES / 4;
+        if (!(b = new_block(alone ? rounded : next_size(a, rounded))))
             return NULL;
-        /* A large block goes behind the one that still has room. */
-        if (size != BLOCK_BYTES && a->blocks) {
+        /* That goes behind the block that still has room. */
+        if (alone && a->blocks) {
             b->next = a->blocks->next;
             a->blocks->next = b;
         } else {
