@@ -96,7 +96,8 @@ def test_a_new_backend_runs_a_model(projects, kind):
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_a_new_plugin_keeps_what_it_promises(projects, kind):
-    """A backend all that is not about numbers, of which it makes none up; a frontend all there is."""
+    """A frontend all there is. A backend what is asked of devices, steps and lives: it looks at no program, so it can neither
+    compute one nor refuse a broken one."""
     checks = ["plugin.", "device.", "steps.", "lives.", "calls.wait", "leaks.models", "leaks.steps"] if "backend" in kind else []
     words = [word for check in checks for word in ("--only", check)]
     said = projects[kind].installation.run("backplane-plugin-test", projects[kind].file, *words).stdout
