@@ -221,15 +221,22 @@ static bool ends_answer(const bp_stream *r, int32_t token)
     return !r->ignore_eos && tokenizer_ends_text(r->tokenizer, token);
 }
 
-/* A row is masked by what its grammar allows after the tokens before it, be they certain or guessed. */
-static bp_status choose(bp_stream *r, const float *logits, uint32_t position, sampler_choice *choice, bp_error *error)
+bool request_is_greedy(const bp_stream *r)
 {
-    const uint64_t *allowed = NULL;
-    bp_status status = r->constraint ? constraint_mask(r->constraint, !r->ignore_eos, &allowed, error) : BP_OK;
-    return status == BP_OK ? sampler_choose(r->sampler, logits, allowed, position, choice, error) : status;
+    return !r->constraint && sampler_is_greedy(r->sampler);
 }
 
-bool request_accept(bp_stream *r, const float *logits, uint32_t position, uint64_t now, int32_t *token)
+/* A row is masked by what its grammar allows after the tokens before it, be they certain or guessed. */
+static bp_status choose(bp_stream *r, const request_row *row, uint32_t position, sampler_choice *choice, bp_error *error)
+{
+    if (!row->logits)
+        return sampler_choose_highest(r->sampler, row->token, row->top, choice, error);
+    const uint64_t *allowed = NULL;
+    bp_status status = r->constraint ? constraint_mask(r->constraint, !r->ignore_eos, &allowed, error) : BP_OK;
+    return status == BP_OK ? sampler_choose(r->sampler, row->logits, allowed, position, choice, error) : status;
+}
+
+bool request_accept(bp_stream *r, const request_row *row, uint32_t position, uint64_t now, int32_t *token)
 {
     sampler_choice choice;
     choice.token = -1;
@@ -240,7 +247,7 @@ bool request_accept(bp_stream *r, const float *logits, uint32_t position, uint64
         finish(r, BP_FINISH_LENGTH);
         return false;
     }
-    bp_status status = choose(r, logits, position, &choice, &why);
+    bp_status status = choose(r, row, position, &choice, &why);
     if (status == BP_OK) {
         r->generated++;
         if (!r->first_token_at)

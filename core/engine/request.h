@@ -62,9 +62,16 @@ void request_drop(bp_stream *r);  /* NULL is fine */
 
 /* The START event, on the first call. */
 void request_announce(bp_stream *r);
-/* Chooses the token at `position`, the next one, from a row of logits and publishes it. False when the request is over; else
- * *token is set. */
-bool request_accept(bp_stream *r, const float *logits, uint32_t position, uint64_t now, int32_t *token);
+/* What a step gave for a token: a row of logits or, where that is NULL, the highest of them and whose it is. */
+typedef struct request_row {
+    const float *logits;
+    int32_t token;
+    float top;
+} request_row;
+/* Whether the highest logit alone decides the next token. */
+bool request_is_greedy(const bp_stream *r);
+/* Chooses the token at `position`, the next one, and publishes it. False when the request is over; else *token is set. */
+bool request_accept(bp_stream *r, const request_row *row, uint32_t position, uint64_t now, int32_t *token);
 /* Sets the outcome unless there is one. */
 void request_fail(bp_stream *r, const bp_error *why);
 /* The last event. True if it is an error. */

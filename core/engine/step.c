@@ -25,7 +25,8 @@ bp_status step_init(step *s, const loaded *l, bp_error *error)
     s->copy_from = calloc(limits->max_seqs, sizeof *s->copy_from);
     s->copy_to = calloc(limits->max_seqs, sizeof *s->copy_to);
     s->output = calloc(limits->max_rows, l->output_width * sizeof *s->output);
-    if (s->tokens && s->positions && s->types && s->first && s->context && s->pages && s->rows && s->copy_from && s->copy_to && s->output)
+    s->highest = calloc(limits->max_rows, sizeof *s->highest);
+    if (s->tokens && s->positions && s->types && s->first && s->context && s->pages && s->rows && s->copy_from && s->copy_to && s->output && s->highest)
         return BP_OK;
     step_clear(s);
     return error_set(error, BP_ENOMEM, "no memory for steps of %u tokens and %u rows", limits->max_tokens, limits->max_rows);
@@ -43,6 +44,7 @@ void step_clear(step *s)
     free(s->copy_from);
     free(s->copy_to);
     free(s->output);
+    free(s->highest);
     *s = (step){0};
 }
 
@@ -120,10 +122,19 @@ static bp_status copy_pages(step *s, const plan_entry *entries, uint32_t count, 
     return s->loaded->backend->ops->copy_pages(s->loaded->model, s->copy_from, s->copy_to, copies, error);
 }
 
+/* Whether the step's tokens are all those of the highest logits, and the device finds these itself: then they are all that leaves it. */
+static bool is_greedy(const step *s, const plan_entry *entries, uint32_t count)
+{
+    bool greedy = s->loaded->backend->info.caps & BP_CAP_TOPK && !s->loaded->embedder;
+    for (uint32_t i = 0; greedy && i < count; i++)
+        greedy = entries[i].scores == 0 && (!entries[i].row || request_is_greedy(request_of(entries[i].sequence)));
+    return greedy;
+}
+
 /* What a backend leaves out of its result is not to pass for numbers: those of the step before lie there. */
 static void mark_rows(step *s, uint32_t rows)
 {
-    size_t width = s->loaded->output_width;
+    size_t width = s->greedy ? 1 : s->loaded->output_width;
     for (uint32_t r = 0; r < rows; r++)
         s->output[r * width] = s->output[(r + 1) * width - 1] = NAN;
 }
@@ -133,9 +144,11 @@ static bp_status run_batch(step *s, const bp_batch *batch, bp_error *error)
     const bp_backend_ops *ops = s->loaded->backend->ops;
     mark_rows(s, batch->row_count);
     bp_status status = ops->submit(s->loaded->model, batch, error);
-    if (status == BP_OK)
-        status = ops->wait(s->loaded->model, s->output, (uint64_t)batch->row_count * s->loaded->output_width, error);
-    return status;
+    if (status != BP_OK)
+        return status;
+    if (s->greedy)
+        return ops->wait_topk(s->loaded->model, 1, s->highest, s->output, error);
+    return ops->wait(s->loaded->model, s->output, (uint64_t)batch->row_count * s->loaded->output_width, error);
 }
 
 /* What the entry's first rows say of the tokens of its prompt that stand behind theirs. */
@@ -146,13 +159,21 @@ static void score_entry(const step *s, plan_entry *e, const float *row)
         e->over = !score_token(request_of(e->sequence), row, i + 1);
 }
 
+static request_row row_at(const step *s, size_t index)
+{
+    if (s->greedy)
+        return (request_row){.token = s->highest[index], .top = s->output[index]};
+    return (request_row){.logits = s->output + index * s->loaded->output_width};
+}
+
 /* Samples from the entry's rows in turn, for as long as the guess behind each is what was sampled from it. */
-static void accept_entry(step *s, plan_entry *e, const float *row, uint64_t now)
+static void accept_entry(step *s, plan_entry *e, size_t first, uint64_t now)
 {
     const sequence *q = e->sequence;
-    for (;; row += s->loaded->output_width) {
+    for (size_t index = first;; index++) {
         uint32_t position = q->token_count + e->accepted;
-        e->over = !request_accept(request_of(e->sequence), row, position, now, &e->token);
+        request_row row = row_at(s, index);
+        e->over = !request_accept(request_of(e->sequence), &row, position, now, &e->token);
         if (e->over || e->accepted == e->drafts || q->tokens[position] != e->token)
             return;
         e->accepted++;
@@ -162,19 +183,20 @@ static void accept_entry(step *s, plan_entry *e, const float *row, uint64_t now)
 static void accept_rows(step *s, plan_entry *entries, uint32_t count)
 {
     uint64_t now = clock_now();
-    const float *row = s->output;
+    size_t at = 0;
     for (uint32_t i = 0; i < count; i++) {
         plan_entry *e = &entries[i];
-        const float *last = row + (size_t)e->scores * s->loaded->output_width;
+        const float *row = s->output + at * s->loaded->output_width;
         if (s->loaded->embedder && e->row) {
             embed_give(request_of(e->sequence), row, now);
             e->over = true;
         } else {
-            score_entry(s, e, row);
+            if (!s->greedy)
+                score_entry(s, e, row);
             if (e->row && !e->over)
-                accept_entry(s, e, last, now);
+                accept_entry(s, e, at + e->scores, now);
         }
-        row += (size_t)rows_of(e) * s->loaded->output_width;
+        at += rows_of(e);
     }
 }
 
@@ -190,6 +212,7 @@ bp_status step_execute(step *s, plan_entry *entries, uint32_t count, bp_error *e
 {
     bp_error why = {0};
     bp_batch batch = build_batch(s, entries, count);
+    s->greedy = is_greedy(s, entries, count);
     lend(s);
     bp_status status = copy_pages(s, entries, count, &why);
     if (status == BP_OK)

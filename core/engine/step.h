@@ -20,7 +20,9 @@ typedef struct step {
     int32_t *tokens, *positions, *types;       /* [max_tokens] */
     int32_t *first, *context, *pages, *rows;   /* pages: [max_seqs][pages of a whole context] at most */
     int32_t *copy_from, *copy_to;              /* [max_seqs] */
-    float *output;                             /* [max_rows][output_width] */
+    float *output;                             /* [max_rows][output_width], or the highest of each row */
+    int32_t *highest;                          /* [max_rows] whose that is */
+    bool greedy;                               /* the step's output is the highest logits alone */
     atomic_uint owner;                         /* of the entries' requests: STEP_… */
 } step;
 enum { STEP_HERE = 0, STEP_BACKEND = 1, STEP_ABANDONED = 2 };

@@ -212,6 +212,24 @@ bp_status sampler_choose(sampler *s, const float *logits, const uint64_t *allowe
     return BP_OK;
 }
 
+bool sampler_is_greedy(const sampler *s)
+{
+    return s->slope == 0.0f && s->logprobs < 0 && !s->changes.penalties && s->changes.entry_count == 0;
+}
+
+bp_status sampler_choose_highest(const sampler *s, int32_t token, float top, sampler_choice *out, bp_error *error)
+{
+    *out = (sampler_choice){0};
+    if (token < 0 || (uint32_t)token >= s->vocab_size)
+        return error_set(error, BP_EINTERNAL, "the backend gave the token %d of %u as the likeliest", token, s->vocab_size);
+    if (top != top)
+        return error_set(error, BP_EINTERNAL, "the model gave NaN as the logit of token %d", token);
+    if (top == -INFINITY)
+        return error_set(error, BP_EINTERNAL, "the model gave no token a logit above -infinity");
+    out->token = token;
+    return BP_OK;
+}
+
 bp_status sampler_score(sampler *s, const float *logits, int32_t token, sampler_choice *out, bp_error *error)
 {
     *out = (sampler_choice){.token = token};

@@ -11,6 +11,7 @@
 #include "base/wide.h"
 
 #include <backplane/engine.h>
+#include <stdbool.h>
 
 typedef struct sampler sampler;
 
@@ -38,6 +39,11 @@ typedef struct sampler_choice {
  * zeroed. */
 bp_status sampler_choose(sampler *s, const float *logits, const uint64_t *allowed, uint64_t position, sampler_choice *out,
                          bp_error *error);
+
+/* Whether the highest logit is all that sampler_choose looks at: greedy, no logit is changed, no log-probability told. */
+bool sampler_is_greedy(const sampler *s);
+/* sampler_choose of such a one whose row has its highest logit, `top`, at `token`, the lowest of those that have it. A NaN is the highest. */
+bp_status sampler_choose_highest(const sampler *s, int32_t token, float top, sampler_choice *out, bp_error *error);
 
 /* What the row says of a token that is known already: its log-probability and the highest. Errors as sampler_choose. The sampler
  * was made with logprobs. */

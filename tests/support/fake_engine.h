@@ -229,7 +229,7 @@ struct bp_device {
     const bp_model *last;         /* that had a step */
     bool refuses_copies;
     uint64_t steps, turns, mixed, chunks, largest, widest, violations, models, refused; /* turns: steps of another than the last */
-    uint64_t tokens, copies;
+    uint64_t tokens, copies, highest; /* highest: steps that gave no more */
 };
 
 typedef struct fake_slot {
@@ -429,6 +429,21 @@ static inline bp_status fake_wait(bp_model *m, float *out, uint64_t count, bp_er
     return BP_OK;
 }
 
+/* For devices with BP_CAP_TOPK, and one row's highest. */
+static inline bp_status fake_wait_topk(bp_model *m, uint32_t k, int32_t *ids, float *logits, bp_error *error)
+{
+    if (k != 1 || m->embeds)
+        return error_set(error, BP_EINTERNAL, "%u of a row", k);
+    m->device->highest++;
+    for (uint32_t r = 0; r < m->row_count; r++) {
+        ids[r] = 0;
+        for (uint32_t id = 1; id < FAKE_VOCABULARY; id++)
+            ids[r] = fake_logit(m->rows[r], id) > fake_logit(m->rows[r], (uint32_t)ids[r]) ? (int32_t)id : ids[r];
+        logits[r] = m->nan[r] ? NAN : fake_logit(m->rows[r], (uint32_t)ids[r]);
+    }
+    return BP_OK;
+}
+
 /* For devices with BP_CAP_COPY. */
 static inline bp_status fake_copy_pages(bp_model *m, const int32_t *from, const int32_t *to, uint32_t count, bp_error *error)
 {
@@ -450,7 +465,7 @@ static inline bp_status fake_copy_pages(bp_model *m, const int32_t *from, const 
 
 static const bp_backend_ops fake_ops = {.size = sizeof fake_ops, .supports = fake_supports, .compile = fake_compile,
                                         .release = fake_release, .memory = fake_memory, .submit = fake_submit,
-                                        .wait = fake_wait, .copy_pages = fake_copy_pages};
+                                        .wait = fake_wait, .wait_topk = fake_wait_topk, .copy_pages = fake_copy_pages};
 
 static inline void fake_device_open(bp_device *d)
 {

@@ -311,6 +311,21 @@ static void guesses_do_not_change_answers(void **state)
     }
 }
 
+/* A device that finds the highest logits gives nothing else where nothing else is asked for. */
+static void who_finds_the_highest_does_not_change_answers(void **state)
+{
+    (void)state;
+    static const uint32_t batches[] = {1, 3}; /* more are seldom all greedy */
+    for (uint32_t i = 0; i < sizeof batches / sizeof *batches; i++) {
+        rig g;
+        open_able_rig(&g, (engine_model){.queue_limit = REQUESTS, .max_batch = batches[i], .drafts = 6}, BP_CAP_TOPK);
+        check_together(&g);
+        assert_in_range(g.device.highest, 1, g.device.steps - 1);
+        print_message("%llu of %llu steps\n", (unsigned long long)g.device.highest, (unsigned long long)g.device.steps);
+        close_rig(&g);
+    }
+}
+
 /* --- prefixes ------------------------------------------------------------------------------------------------------------- */
 
 static bp_request token_request(rig *g, const int32_t *tokens, uint32_t count, uint32_t answer)
@@ -643,6 +658,7 @@ int main(void)
         cmocka_unit_test(preemption_does_not_change_answers),
         cmocka_unit_test(split_steps_do_not_change_answers),
         cmocka_unit_test(guesses_do_not_change_answers),
+        cmocka_unit_test(who_finds_the_highest_does_not_change_answers),
         cmocka_unit_test(prefixes_are_found_at_every_length),
         cmocka_unit_test(prefixes_are_not_kept_unless_asked),
         cmocka_unit_test(the_next_turn_finds_the_last_answer),

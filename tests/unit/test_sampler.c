@@ -412,6 +412,41 @@ static void refuse_logits(const float *logits, uint32_t vocab, float temperature
     sampler_free(s);
 }
 
+/* Where all that is known of a row is its highest logit. */
+static void the_highest_alone_is_enough_for_a_greedy_one(void **state)
+{
+    (void)state;
+    bp_sampling p;
+    sampler_choice choice;
+    bp_logit_bias bias = {.token = 3, .bias = 1.0f};
+    sampling_defaults(&p);
+    p.temperature = 0;
+    sampler *s = make(&p, 600);
+    assert_true(sampler_is_greedy(s));
+    assert_int_equal(sampler_choose_highest(s, 599, 2.0f, &choice, NULL), BP_OK);
+    assert_int_equal(choice.token, 599);
+    const struct { int32_t token; float top; const char *sentence; } wrong[] = {
+        {7, NAN, "NaN as the logit of token 7"}, {7, -INFINITY, "no token a logit above -infinity"}, {-1, 2.0f, "the token -1 of 600"},
+        {600, 2.0f, "the token 600 of 600"}};
+    for (size_t i = 0; i < sizeof wrong / sizeof *wrong; i++) {
+        bp_error error = {0};
+        assert_int_equal(sampler_choose_highest(s, wrong[i].token, wrong[i].top, &choice, &error), BP_EINTERNAL);
+        assert_non_null(strstr(error.message, wrong[i].sentence));
+    }
+    sampler_free(s);
+    const bp_sampling others[] = {{.temperature = 0.5f, .logprobs = -1, .repetition_penalty = 1}, {.logprobs = 0, .repetition_penalty = 1},
+                                  {.logprobs = -1, .repetition_penalty = 1.1f}, {.logprobs = -1, .repetition_penalty = 1, .presence_penalty = 0.1f},
+                                  {.logprobs = -1, .repetition_penalty = 1, .logit_bias = &bias, .logit_bias_count = 1}};
+    for (size_t i = 0; i < sizeof others / sizeof *others; i++) {
+        bp_sampling other = others[i];
+        other.size = sizeof other;
+        other.top_p = other.typical_p = 1;
+        s = make(&other, 600);
+        assert_false(sampler_is_greedy(s));
+        sampler_free(s);
+    }
+}
+
 static void bad_logits_are_the_requests_error(void **state)
 {
     (void)state;
@@ -532,6 +567,7 @@ int main(void)
         cmocka_unit_test(a_draw_depends_on_seed_and_position_alone),
         cmocka_unit_test(logprobs_are_the_models),
         cmocka_unit_test(bad_logits_are_the_requests_error),
+        cmocka_unit_test(the_highest_alone_is_enough_for_a_greedy_one),
         cmocka_unit_test(ranges_are_checked),
         cmocka_unit_test(penalties_forget_what_leaves_the_window),
     };

@@ -84,7 +84,8 @@ typedef struct bp_backend_ops {
     bp_status (*submit)(bp_model *model, const bp_batch *batch, bp_error *error);
     /* Ends the step: `out` receives row_count * output_width floats, `count` of them. */
     bp_status (*wait)(bp_model *model, float *out, uint64_t count, bp_error *error);
-    /* BP_CAP_TOPK: instead of wait, the k highest of each row, descending, ties to the lowest id. */
+    /* BP_CAP_TOPK: instead of wait, the k highest of each row, descending, ties to the lowest id. A NaN is above all, +infinity is the
+     * largest finite number. ids and logits: [row_count][k]. */
     bp_status (*wait_topk)(bp_model *model, uint32_t k, int32_t *ids, float *logits, bp_error *error);
     /* BP_CAP_COPY: copies whole pages in every cache; between steps. */
     bp_status (*copy_pages)(bp_model *model, const int32_t *from, const int32_t *to, uint32_t count, bp_error *error);

@@ -1,15 +1,17 @@
 /* The highest logits of each row, descending, ties to the lowest id: the greedy token is the first.
  *
  * A logit and its id are one number: the float's bits made to sort as integers, above the complement of the id. A block has a
- * row and takes the largest number below the one it took last, as often as is asked. -0 equals 0; a NaN is above all,
- * so that it is seen. */
+ * row and takes the largest number below the one it took last, as often as is asked. -0 equals 0, and infinity the
+ * largest finite number; a NaN is above all, so that it is seen. */
 #include "device.h"
+
+constexpr float FLOAT_MOST = 3.40282347e+38f;
 
 enum { THREADS = 256, WARPS = THREADS / WARP };
 
 DEVICE unsigned long long number_of(float x, uint32_t id)
 {
-    uint32_t bits = math_bits(x + 0.0f), sorted = bits & 0x80000000u ? ~bits : bits | 0x80000000u;
+    uint32_t bits = math_bits(x > FLOAT_MOST ? FLOAT_MOST : x + 0.0f), sorted = bits & 0x80000000u ? ~bits : bits | 0x80000000u;
     if (!(x == x))
         sorted = 0xfffffffeu; /* so that no number is all ones */
     return static_cast<unsigned long long>(sorted) << 32 | (0xffffffffu - id);
