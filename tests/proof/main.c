@@ -113,10 +113,10 @@ static bool whole(run *r, const subject *s)
     bool good = true;
     for (uint32_t isa = 0; isa < ISAS; isa++) {
         for (uint32_t threads = 1; has_isa(isa) && threads <= 8; threads++) {
-            for (uint32_t page = 16; page <= 256; page *= 2) {
-                bool skipped = !s->recipe && (page != 16u << threads % 5 || (isa == 0 && threads != 2));
-                share mine = {threads * 5 + page / 16, isa == 0 ? 40 : 5};
-                good = (skipped || station(r, s, isa, threads, page, mine, NULL)) && good;
+            for (uint32_t size = 0; size < 5; size++) { /* with each number of threads every share, or its fifth of them */
+                bool skipped = !s->recipe && (size != threads % 5 || (isa == 0 && threads != 2));
+                share mine = {threads * 5 + size, isa == 0 ? 40 : 5};
+                good = (skipped || station(r, s, isa, threads, 16u << size, mine, NULL)) && good;
             }
         }
     }
