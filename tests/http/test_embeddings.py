@@ -10,7 +10,7 @@ import openai
 import pytest
 
 import tiny_models
-from conftest import Neighbour, Server, assert_released, error_of, held
+from conftest import Server, error_of
 
 TEXTS = ["A man is eating food.", "Someone eats.", "The weather is lovely today.", "x", "word " * 60]
 
@@ -75,6 +75,7 @@ def test_many_inputs(client):
     assert len(vectors) == 300 and len({tuple(v) for v in vectors}) == 300
 
 
+@pytest.mark.usefixtures("steady")
 @pytest.mark.parametrize("field, value", [
     ("input", None), ("input", []), ("input", [""] * 0), ("input", ["x"] * 2049), ("input", [[]]), ("input", 3),
     ("encoding_format", "hex"), ("dimensions", 0), ("dimensions", 385), ("prompt_name", "x"), ("model", None)])
@@ -82,6 +83,7 @@ def test_48_49_50_wrong_fields(server, field, value):
     error_of(server.post("/v1/embeddings", {"model": "mini", "input": "x", field: value}), 400, param=field)
 
 
+@pytest.mark.usefixtures("steady")
 def test_47_longer_than_the_context(server):
     long = "word " * 1000
     for ask in (long, ["x", long]):
@@ -90,6 +92,7 @@ def test_47_longer_than_the_context(server):
     assert server.post("/v1/embeddings", {"model": "mini", "input": long, "truncate": True}).status == 200
 
 
+@pytest.mark.usefixtures("steady")
 def test_33_the_wrong_kind_of_model(server):
     for path, body in [("/v1/embeddings", {"model": "smol", "input": "x"}), ("/v1/embeddings", {"model": "ranks", "input": "x"}),
                        ("/v1/rerank", {"model": "mini", "query": "x", "documents": ["y"]}), ("/v1/completions", {"model": "mini", "prompt": "x"}),

@@ -196,6 +196,8 @@ def test_70_infinity_is_a_number_that_json_has(start):
                                                     "max_tokens": 2, "logprobs": True, "top_logprobs": 4}).json
         for entry in chat["choices"][0]["logprobs"]["content"]:
             assert entry["logprob"] == 0 and all(top["logprob"] in (0, -9999.0) for top in entry["top_logprobs"])
+        echo = sick(server, prompt="one fish two", echo=True, logprobs=1).json["choices"][0]["logprobs"]["token_logprobs"]
+        assert echo[0] is None and -9999.0 in echo and set(echo[1:]) <= {0, -9999.0}
         assert_healthy(server)
 
 

@@ -96,51 +96,6 @@ def test_guesses_change_nothing(tmp_path, smollm2):
     assert s.stop() == 0
 
 
-@pytest.mark.parametrize("value", [{"type": "json_schema"}, {"type": "json_schema", "json_schema": {"name": "x"}}, schema_of(123), schema_of([]),
-                                   schema_of({"type": "hiccup"}), {"type": "json_schema", "json_schema": {"name": 3, "schema": {}}}, {}, [], 5,
-                                   schema_of({"properties": {"a": {"not": {}}}}), schema_of({"type": "string", "maxLength": "x"})])
-def test_51_schemas_that_are_none(alive, value):
-    error = error_of(alive.post(CHAT, chat(response_format=value)), 400, "invalid_value", "response_format")
-    assert "not is not" not in error["message"] or "schema/properties/a" in error["message"]
-
-
-@pytest.mark.parametrize("pattern", ["(a+)+b", "(?<=x)*", "(" * 60000, "a{0,1000000000}", "(a{1,60000}){1,60000}(b?){65000}"])
-def test_52_patterns_that_cost_too_much(alive, pattern):
-    start = time.monotonic()
-    error_of(alive.post(CHAT, chat(regex=pattern)), 400, "invalid_value", "regex")
-    error_of(alive.post(CHAT, chat(response_format=schema_of({"type": "string", "pattern": pattern}))), 400, "invalid_value", "response_format")
-    assert time.monotonic() - start < 2
-
-
-def test_52_grammars_that_cost_too_much(alive):
-    for grammar in ["root ::= " + "(" * 60000 + '"a"' + ")" * 60000, 'root ::= "a"{0,1000000000}', "root ::= root \"a\" | \"b\"",
-                    "root ::= " + "|".join(f'"{i}"' for i in range(100000)), "x" * 2_000_000]:
-        start = time.monotonic()
-        error_of(alive.post(CHAT, chat(grammar=grammar)), 400, "invalid_value", "grammar")
-        assert time.monotonic() - start < 3
-
-
-@pytest.mark.parametrize("schema", [{"$ref": "http://169.254.169.254/latest"}, {"$ref": "file:///etc/passwd"}, {"$ref": "#"}, {"$ref": "other.json"},
-                                    {"properties": {"a": {"$ref": "#"}}, "required": ["a"]}, {"anyOf": [{"$ref": "#"}]}])
-def test_53_references_that_lead_nowhere(alive, schema):
-    error_of(alive.post(CHAT, chat(response_format=schema_of(schema))), 400, "invalid_value", "response_format")
-
-
-def test_53_nothing_is_fetched(alive):
-    with Trap() as address:
-        for schema in ({"$ref": f"http://{address}/s.json"}, {"properties": {"a": {"$ref": f"http://{address}#/a"}}, "required": ["a"]}):
-            error_of(alive.post(CHAT, chat(response_format=schema_of(schema))), 400, "invalid_value", "response_format")
-        named = {"$schema": f"http://{address}/s", "$id": f"http://{address}/i", "const": 1}
-        assert alive.post(CHAT, chat(response_format=schema_of(named))).json["choices"][0]["message"]["content"] == "1"
-
-
-def test_53_recursion_has_an_end(alive):
-    tree = {"type": "object", "properties": {"v": {"const": 1}, "next": {"anyOf": [{"$ref": "#"}, {"type": "null"}]}}, "required": ["v", "next"]}
-    reply = alive.post(CHAT, chat(response_format=schema_of(tree), max_tokens=40))
-    choice = reply.json["choices"][0]
-    assert reply.status == 200 and choice["message"]["content"].startswith("{") and choice["finish_reason"] in ("stop", "length")
-
-
 def test_54_many_schemas(alive):
     """What test_constraint.c does with ten thousand, with some by HTTP: each is answered, and memory does not grow with them."""
     def resident():
@@ -162,3 +117,54 @@ def test_54_many_schemas(alive):
 def test_two_shapes_are_one_too_many(alive):
     error_of(alive.post(CHAT, chat(grammar='root ::= "a"', regex="a")), 400, "invalid_value")
     error_of(alive.post(CHAT, chat(grammar=3)), 400, "invalid_value", "grammar")
+
+
+@pytest.mark.usefixtures("steady")
+@pytest.mark.parametrize("value", [{"type": "json_schema"}, {"type": "json_schema", "json_schema": {"name": "x"}}, schema_of(123), schema_of([]),
+                                   schema_of({"type": "hiccup"}), {"type": "json_schema", "json_schema": {"name": 3, "schema": {}}}, {}, [], 5,
+                                   schema_of({"properties": {"a": {"not": {}}}}), schema_of({"type": "string", "maxLength": "x"})])
+def test_51_schemas_that_are_none(alive, value):
+    error = error_of(alive.post(CHAT, chat(response_format=value)), 400, "invalid_value", "response_format")
+    assert "not is not" not in error["message"] or "schema/properties/a" in error["message"]
+
+
+@pytest.mark.usefixtures("steady")
+@pytest.mark.parametrize("pattern", ["(a+)+b", "(?<=x)*", "(" * 60000, "a{0,1000000000}", "(a{1,60000}){1,60000}(b?){65000}"])
+def test_52_patterns_that_cost_too_much(alive, pattern):
+    start = time.monotonic()
+    error_of(alive.post(CHAT, chat(regex=pattern)), 400, "invalid_value", "regex")
+    error_of(alive.post(CHAT, chat(response_format=schema_of({"type": "string", "pattern": pattern}))), 400, "invalid_value", "response_format")
+    assert time.monotonic() - start < 2
+
+
+@pytest.mark.usefixtures("steady")
+def test_52_grammars_that_cost_too_much(alive):
+    for grammar in ["root ::= " + "(" * 60000 + '"a"' + ")" * 60000, 'root ::= "a"{0,1000000000}', "root ::= root \"a\" | \"b\"",
+                    "root ::= " + "|".join(f'"{i}"' for i in range(100000)), "x" * 2_000_000]:
+        start = time.monotonic()
+        error_of(alive.post(CHAT, chat(grammar=grammar)), 400, "invalid_value", "grammar")
+        assert time.monotonic() - start < 3
+
+
+@pytest.mark.usefixtures("steady")
+@pytest.mark.parametrize("schema", [{"$ref": "http://169.254.169.254/latest"}, {"$ref": "file:///etc/passwd"}, {"$ref": "#"}, {"$ref": "other.json"},
+                                    {"properties": {"a": {"$ref": "#"}}, "required": ["a"]}, {"anyOf": [{"$ref": "#"}]}])
+def test_53_references_that_lead_nowhere(alive, schema):
+    error_of(alive.post(CHAT, chat(response_format=schema_of(schema))), 400, "invalid_value", "response_format")
+
+
+@pytest.mark.usefixtures("steady")
+def test_53_nothing_is_fetched(alive):
+    with Trap() as address:
+        for schema in ({"$ref": f"http://{address}/s.json"}, {"properties": {"a": {"$ref": f"http://{address}#/a"}}, "required": ["a"]}):
+            error_of(alive.post(CHAT, chat(response_format=schema_of(schema))), 400, "invalid_value", "response_format")
+        named = {"$schema": f"http://{address}/s", "$id": f"http://{address}/i", "const": 1}
+        assert alive.post(CHAT, chat(response_format=schema_of(named))).json["choices"][0]["message"]["content"] == "1"
+
+
+@pytest.mark.usefixtures("steady")
+def test_53_recursion_has_an_end(alive):
+    tree = {"type": "object", "properties": {"v": {"const": 1}, "next": {"anyOf": [{"$ref": "#"}, {"type": "null"}]}}, "required": ["v", "next"]}
+    reply = alive.post(CHAT, chat(response_format=schema_of(tree), max_tokens=40))
+    choice = reply.json["choices"][0]
+    assert reply.status == 200 and choice["message"]["content"].startswith("{") and choice["finish_reason"] in ("stop", "length")
