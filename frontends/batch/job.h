@@ -36,6 +36,9 @@ void job_clear(job *j); /* leaves a zeroed job; what runs is not released */
 bool job_parse(job *j, const char *line, size_t bytes, const bp_engine_api *api, bp_engine *engine, const char *model,
                refusal *why);
 
+/* The prompt's text, of a line that wants it before its answer. For a prompt of tokens the model is asked, which is in memory as long as
+ * a stream of the job is held. False when out of memory. */
+bool job_echo(job *j, const bp_engine_api *api, bp_engine *engine);
 /* Each makes `result`; false when out of memory. */
 bool job_answer(job *j, const bp_event *last);
 bool job_answer_embeddings(job *j);

@@ -128,11 +128,11 @@ static bp_status start_job(batch *b, job *j, bp_error *error)
     return BP_OK;
 }
 
-static bp_status take_done(job *j, const bp_event *event, bp_error *error)
+static bp_status take_done(const batch *b, job *j, const bp_event *event, bp_error *error)
 {
-    bool good = true;
+    bool good = !j->body.echo || job_echo(j, b->api, b->engine);
     j->input_tokens += event->usage.prompt_tokens;
-    if (j->ended + 1 == j->count)
+    if (good && j->ended + 1 == j->count)
         good = j->data ? job_answer_embeddings(j) : job_answer(j, event);
     return good ? BP_OK : fail_memory(error);
 }
@@ -153,7 +153,7 @@ static bp_status take_event(batch *b, job *j, const bp_event *event, bp_error *e
     if (event->kind == BP_EVENT_EMBEDDING && j->data && !job_add_embedding(j, event))
         return fail_memory(error);
     if (event->kind == BP_EVENT_DONE)
-        return take_done(j, event, error);
+        return take_done(b, j, event, error);
     if (event->kind == BP_EVENT_ERROR && ends_batch(b, event->error.code))
         return fail(error, event->error.code, "line %llu: %s", (unsigned long long)j->line, event->error.message);
     return event->kind == BP_EVENT_ERROR ? refuse_job(j, &event->error, error) : BP_OK;

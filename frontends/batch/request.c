@@ -76,14 +76,13 @@ static bool check_single(const openai_request *r, refusal *why)
     return true;
 }
 
-static bool begin_echo(job *j, const bp_engine_api *api, bp_engine *engine, refusal *why)
+bool job_echo(job *j, const bp_engine_api *api, bp_engine *engine)
 {
     text prompt = {0};
     if (openai_request_echo(&j->body, 0, api, engine, &prompt))
         j->echo = openai_text(text_string(&prompt), prompt.size);
     text_free(&prompt);
-    j->prompt = j->body.logprobs ? json_array() : NULL;
-    return (j->echo && (j->prompt || !j->body.logprobs)) || refuse_memory(why);
+    return j->echo != NULL;
 }
 
 static bool parse_body(job *j, json_t *body, const bp_engine_api *api, bp_engine *engine, const char *model, refusal *why)
@@ -103,9 +102,11 @@ static bool parse_body(job *j, json_t *body, const bp_engine_api *api, bp_engine
     j->count = kind == OPENAI_EMBEDDING ? j->body.prompt_count : 1;
     j->streams = calloc(j->count, sizeof(bp_stream *));
     j->logprobs = j->body.logprobs ? json_array() : NULL;
+    j->prompt = j->body.logprobs && j->body.echo ? json_array() : NULL;
     j->data = kind == OPENAI_EMBEDDING ? json_array() : NULL;
-    bool enough = j->streams && (j->logprobs || !j->body.logprobs) && (j->data || kind != OPENAI_EMBEDDING);
-    return enough ? !j->body.echo || begin_echo(j, api, engine, why) : refuse_memory(why);
+    bool enough = j->streams && (j->logprobs || !j->body.logprobs) && (j->prompt || !j->logprobs || !j->body.echo) &&
+                  (j->data || kind != OPENAI_EMBEDDING);
+    return enough || refuse_memory(why);
 }
 
 bool job_parse(job *j, const char *line, size_t bytes, const bp_engine_api *api, bp_engine *engine, const char *model,
