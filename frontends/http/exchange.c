@@ -45,10 +45,23 @@ static const route routes[] = {
 };
 
 /* CivetWeb decodes a path where it lies, between the method and what follows it in the request's first line. */
-static bool is_escaped(const exchange *e)
+static size_t raw_length(const exchange *e)
 {
     const char *end = e->info->query_string ? e->info->query_string - 1 : e->info->http_version - sizeof " HTTP";
-    return (size_t)(end - e->path) != strlen(e->path);
+    return (size_t)(end - e->path);
+}
+
+static bool is_escaped(const exchange *e)
+{
+    return raw_length(e) != strlen(e->path);
+}
+
+/* Whether a NUL was among what was escaped, behind which a name would go on: behind the decoded path's own end lie the bytes that were
+ * sent, which have none. */
+static bool holds_nul(const exchange *e)
+{
+    size_t length = strlen(e->path), sent = raw_length(e);
+    return sent > length && memchr(e->path + length + 1, '\0', sent - length - 1);
 }
 
 static const route *find_route(exchange *e)
@@ -58,7 +71,7 @@ static const route *find_route(exchange *e)
         if (strncmp(e->path, routes[i].path, length) != 0)
             continue;
         e->tail = e->path + length;
-        if (length > 1 && routes[i].path[length - 1] == '/' ? *e->tail != '\0' : !*e->tail && !is_escaped(e))
+        if (length > 1 && routes[i].path[length - 1] == '/' ? *e->tail && !holds_nul(e) : !*e->tail && !is_escaped(e))
             return &routes[i];
     }
     return NULL;

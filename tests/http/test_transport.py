@@ -280,10 +280,16 @@ def test_16_other_methods(alive, method, path, allowed):
 
 
 @pytest.mark.parametrize("path", ["/v1/modelsX", "/v1/../v1/models", "/v1/models%00", "/V1/models", "//v1/models", "/v1//models",
-                                  "/v1/models/", "/v1/models/a/b", "/v1/model%73", "/v1"])
+                                  "/v1/models/", "/v1/models/a/b", "/v1/model%73", "/v1", "/v1/models/smol%00", "/v1/models/smol%00x",
+                                  "/v1/models/sm%6fl%00", "/v1/models/smol%00%6f?x=1", "/v1/models/%zz", "/v1/models/..%2fsmol", "/V1/models/smol"])
 def test_17_other_paths(alive, path):
     received = alive.raw(request("Connection: close", method="GET", path=path))
     error_of(answer(received), 404)
+
+
+def test_17_names_may_be_escaped(alive):
+    for name in ("smol", "sm%6fl", "%73%6D%6f%6c", "sm%6Fl?x=%00"):
+        assert alive.get(f"/v1/models/{name}").json["id"] == "smol"
 
 
 def test_18_hosts(alive):
