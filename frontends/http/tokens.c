@@ -21,9 +21,13 @@ static bool open_body(exchange *e, json_t **body, const char **model)
     }
     const json_t *named = openai_given(*body, "model");
     *model = openai_string(named);
-    if (*model || !named)
+    uint32_t index;
+    bp_error error = {0};
+    if (*model || (!named && e->server->api->find_model(e->server->engine, NULL, &index, &error) == BP_OK))
         return true;
-    if (json_is_string(named))
+    if (!named)
+        refuse(&why, "model", "invalid_value", "%s", error.message);
+    else if (json_is_string(named))
         refuse(&why, "model", "model_not_found", "there is no model of that name");
     else
         refuse(&why, "model", "invalid_value", "model is no name");

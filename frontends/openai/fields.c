@@ -165,7 +165,7 @@ static bool read_logit_bias(openai_request *r, const field *f, json_t *value, re
         errno = 0;
         long id = strtol(key, &end, 10);
         double amount = json_is_number(bias) ? json_number_value(bias) : NAN;
-        if (!*key || key[strspn(key, "0123456789")] || *end || errno || id > INT32_MAX)
+        if (!*key || (*key == '0' && key[1]) || key[strspn(key, "0123456789")] || *end || errno || id > INT32_MAX)
             return refuse(why, f->name, "invalid_value", "logit_bias has the key \"%.40s\", which is not a token id", key);
         if (!(amount >= -100 && amount <= 100))
             return refuse(why, f->name, "invalid_value", "logit_bias of token %ld is not a number from -100 to 100", id);

@@ -76,6 +76,36 @@ def test_values_beyond_reason(target, path, field):
         error_of(target.post(path, with_field(path, field, value)), 400, "invalid_json")
 
 
+NEEDED = {"messages", "prompt", "input", "query", "documents", "content", "tokens"}
+
+
+@pytest.mark.parametrize("path", FIELDS)
+def test_null_is_as_good_as_nothing(target, path):
+    for field in [*FIELDS[path], "model"]:
+        ask = with_field(path, field, "null")
+        if field in NEEDED or field == "model":
+            error_of(target.post(path, ask), 400, param=field)
+        else:
+            assert target.post(path, ask).status == 200, field
+
+
+# As they are written, with what they are: all numbers that JSON has, and whole ones only where a whole number is meant.
+SPELLINGS = [("temperature", "-0", 200), ("temperature", "-0.0", 200), ("temperature", "1e-400", 200), ("temperature", "0.1e+1", 200),
+             ("temperature", "1E0", 200), ("temperature", "+1", 400), ("temperature", ".5", 400), ("temperature", "1.", 400), ("temperature", "1e999", 400),
+             ("temperature", "-1e999", 400), ("temperature", "0x1", 400), ("temperature", "1_0", 400), ("top_k", "-0", 200), ("top_k", "5.0", 400),
+             ("top_k", "5e0", 400), ("n", "1.0", 400), ("n", "1e0", 400), ("seed", "-0.0", 400), ("max_tokens", "1.0", 400), ("max_tokens", "true", 400),
+             ("logit_bias", '{"5": -0.0}', 200), ("logit_bias", '{"5": 1, "05": 2}', 400), ("logit_bias", '{"+5": 1}', 400), ("logit_bias", '{"5": 1, "5": 1}', 400),
+             ("logit_bias", '{"5": 100, "6": -100}', 200), ("logit_bias", '{"00": 1}', 400), ("logit_bias", '{"0": 1}', 200)]
+
+
+@pytest.mark.parametrize("field, value, status", SPELLINGS)
+def test_how_numbers_are_written(target, field, value, status):
+    reply = target.post("/v1/completions", with_field("/v1/completions", field, value))
+    if status == 400:
+        error_of(reply, 400)
+    assert reply.status == status
+
+
 MESSAGE = {"role": "user", "content": "x"}
 LONG = [
     ("/v1/completions", "stop", ["x"] * 10000), ("/v1/completions", "stop", "x" * 5000000),
