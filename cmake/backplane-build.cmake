@@ -67,7 +67,7 @@ endfunction()
 # A plugin: <name>.so that exports one symbol and links nothing of the core.
 function(backplane_plugin name)
   add_library(plugin_${name} MODULE ${ARGN})
-  target_compile_definitions(plugin_${name} PRIVATE _GNU_SOURCE)
+  target_compile_definitions(plugin_${name} PRIVATE _GNU_SOURCE BACKPLANE_VERSION="${PROJECT_VERSION}")
   target_link_libraries(plugin_${name} PRIVATE backplane_sdk backplane_flags Threads::Threads m)
   target_link_options(plugin_${name} PRIVATE
     -Wl,--version-script=${PROJECT_SOURCE_DIR}/cmake/plugin.map)

@@ -7,6 +7,7 @@
 
 #include "openai/answer.h"
 
+#include <math.h>
 #include <string.h>
 
 typedef enum progress { IN_PROGRESS, COMPLETED, INCOMPLETE } progress;
@@ -89,6 +90,12 @@ static json_t *asked(const response *r, const char *name, json_t *otherwise)
     return json_incref(value);
 }
 
+/* As it was written: 0.95, not the float beside it. */
+static json_t *decimal(float value)
+{
+    return json_real(round((double)value * 1e6) / 1e6);
+}
+
 static json_t *object_of(const response *r, progress status)
 {
     const bp_sampling *s = &r->g.request.request.sampling;
@@ -101,8 +108,8 @@ static json_t *object_of(const response *r, progress status)
     json_t *rest = json_pack(
         "{so so so so so so so so ss so sb sn}", "instructions", asked(r, "instructions", json_null()),
         "max_output_tokens", asked(r, "max_output_tokens", json_null()), "metadata", asked(r, "metadata", json_object()),
-        "temperature", asked(r, "temperature", json_real((double)s->temperature)), "top_p",
-        asked(r, "top_p", json_real((double)s->top_p)), "tools", asked(r, "tools", json_array()), "tool_choice",
+        "temperature", asked(r, "temperature", decimal(s->temperature)), "top_p",
+        asked(r, "top_p", decimal(s->top_p)), "tools", asked(r, "tools", json_array()), "tool_choice",
         asked(r, "tool_choice", json_string("auto")), "parallel_tool_calls", asked(r, "parallel_tool_calls", json_true()), "truncation",
         "disabled", "text", asked(r, "text", json_pack("{s{ss}}", "format", "type", "text")), "store", 0, "previous_response_id");
     if (!object || !rest || json_object_update(object, rest) != 0) {

@@ -1,10 +1,6 @@
 /* /health, /version and /openapi.json, which is a file that is part of the plugin. */
 #include "http/http.h"
 
-#ifndef BACKPLANE_VERSION
-#define BACKPLANE_VERSION "unknown"
-#endif
-
 extern const unsigned char ui_openapi_json[];
 extern const size_t ui_openapi_json_size;
 

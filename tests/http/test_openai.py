@@ -1,11 +1,12 @@
 """The API with the official client: every route, streaming and not, sync and async, and what each answer holds."""
 
 import asyncio
+import re
 
 import openai
 import pytest
 
-from conftest import error_of
+from conftest import ROOT, error_of
 
 MESSAGES = [{"role": "system", "content": "You are a helpful assistant"},
             {"role": "user", "content": "What is the capital of France?"}]
@@ -130,6 +131,7 @@ def test_responses(client):
     answer = respond(client)
     assert answer.output_text == PARIS and answer.status == "completed" and answer.error is None
     assert answer.id.startswith("resp_") and answer.output[0].id.startswith("msg_") and answer.temperature == 0
+    assert respond(client, top_p=0.95).top_p == 0.95  # not the float32 beside it
     assert answer.usage.output_tokens == 8 and answer.usage.total_tokens == 8 + answer.usage.input_tokens
     parts = [{"role": "user", "content": [{"type": "input_text", "text": MESSAGES[1]["content"]}]}]
     assert respond(client, input=parts, instructions=MESSAGES[0]["content"]).output_text == PARIS
@@ -164,4 +166,5 @@ def test_tokens(server):
 
 def test_health_and_version(server):
     assert server.get("/health").json == {"status": "ok"}
-    assert server.get("/version").json["abi_major"] == 1
+    version = re.search(r"^project\(backplane VERSION (\S+)", (ROOT / "CMakeLists.txt").read_text(), re.M)[1]
+    assert server.get("/version").json == {"version": version, "abi_major": 1, "abi_minor": server.get("/version").json["abi_minor"]}

@@ -31,9 +31,10 @@ REFUSALS = {
 
 def test_the_builds_own_plugins_are_listed():
     said = backplane("plugins").expect(0).out
+    version = backplane("--version").expect(0).out.split()[1]
     for folder, kind in [("plugins/cpu", "backend"), ("frontends/repl", "frontend"), ("frontends/batch", "frontend")]:
         if (ROOT / folder / "CMakeLists.txt").exists():
-            assert any(line.split()[:2] == [folder.split("/")[1], kind] for line in said.splitlines()), folder
+            assert any(line.split() == [folder.split("/")[1], kind, version] for line in said.splitlines()), folder
     assert "refused" not in said
 
 
@@ -41,6 +42,11 @@ def test_a_backend_is_listed_with_its_device():
     lines = [line.strip() for line in backplane("plugins", "--path", PLUGIN_FILES).expect(0).out.splitlines()]
     assert any(line.startswith("device cpu (") for line in lines)
     assert any(line.startswith("no device: ") for line in lines)  # fails_open
+
+
+def test_a_backend_without_a_name_has_a_device(outside):
+    lines = [line.strip() for line in backplane("plugins", "outside", "--path", outside.parent).expect(0).out.splitlines()]
+    assert "device without a name" in lines and not any("no device" in line for line in lines)
 
 
 def test_81_broken_plugins_are_refused_by_name_and_the_rest_is_listed():
