@@ -8,6 +8,7 @@
 #include "base/log.h"
 #include "host/options.h"
 
+#include <stdio.h>
 #include <string.h>
 
 enum { OPTION_CONFIG, OPTION_PATH, OPTION_MARKDOWN };
@@ -43,7 +44,10 @@ static bp_status describe_device(const plugin *p, arena *memory, bp_device_info 
         return status;
     status = p->backend.info(device, info, error);
     p->backend.close(device);
-    return status;
+    if (status != BP_EUNSUPPORTED)
+        return status;
+    snprintf(info->name, sizeof info->name, "without a name"); /* the operation is optional */
+    return BP_OK;
 }
 
 static bool print_device(const plugin *p, buffer *out)
