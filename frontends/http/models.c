@@ -17,10 +17,11 @@ static const char *task_name(uint32_t task)
 
 static json_t *describe(const bp_model_info *info)
 {
-    return json_pack("{ss ss si ss ss ss si sI sI ss}", "id", info->name, "object", "model", "created", 0, "owned_by", "backplane",
+    const char *task = info->state == BP_MODEL_READY ? task_name(info->task) : NULL; /* its file has not been read */
+    return json_pack("{ss ss si ss ss ss si sI sI ss?}", "id", info->name, "object", "model", "created", 0, "owned_by", "backplane",
                      "state", state_name(info->state), "backend", info->backend, "context", (int)info->context, "weight_bytes",
                      (json_int_t)info->weight_bytes, "kv_bytes", (json_int_t)info->kv_bytes, "task",
-                     task_name(info->task));
+                     task);
 }
 
 void route_models(exchange *e)
