@@ -31,10 +31,7 @@ static void load_eager(const session *s)
         if (m->load != CONFIG_LOAD_EAGER || is_ready(s, m->name))
             continue;
         bp_error why = {0};
-        uint64_t begin = clock_now();
-        if (engine_api()->load(s->engine, m->name, NULL, NULL, &why) == BP_OK)
-            log_line(BP_LOG_INFO, "model %s is loaded (%.2f s)", m->name, (double)(clock_now() - begin) / 1e9);
-        else
+        if (engine_api()->load(s->engine, m->name, NULL, NULL, &why) != BP_OK)
             log_line(BP_LOG_ERROR, "%s", why.message);
     }
 }
@@ -45,11 +42,16 @@ static void log_fit(void *user, bool problem, const char *line)
     log_line(problem ? BP_LOG_ERROR : BP_LOG_INFO, "%s", line);
 }
 
-static void begin(const session *s)
+static void tell_fit(const session *s)
 {
     bp_error why = {0};
     if (fit_tell(s->config, s->models, s->backends, log_fit, NULL, &why) != BP_OK)
         log_line(BP_LOG_ERROR, "%s", why.message);
+}
+
+static void begin(const session *s)
+{
+    tell_fit(s);
     load_eager(s);
 }
 
@@ -58,14 +60,17 @@ static void read_again(session *s)
 {
     engine_changes n;
     bp_error why = {0};
+    uint64_t budget = s->config->memory_budget;
     log_line(BP_LOG_INFO, "reading %s again", s->config->path);
     if (session_reload(s, environment, &n, &why) != BP_OK) {
-        log_line(BP_LOG_ERROR, "%s; the configuration before it goes on", why.message);
+        log_line(BP_LOG_ERROR, "the configuration before it goes on: %s", why.message);
         return;
     }
     log_line(BP_LOG_INFO, "models of %s: %u new, %u changed, %u gone, %u as before", s->config->path, n.added, n.changed, n.removed,
              n.kept);
-    begin(s);
+    if (n.added || n.changed || n.removed || s->config->memory_budget != budget)
+        tell_fit(s);
+    load_eager(s);
 }
 
 static int run(const cli_values *values)

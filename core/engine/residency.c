@@ -205,6 +205,7 @@ static bp_status load(model_entry *m, const models_wait *wait, bp_error *why)
     bp_engine *engine = m->engine;
     loaded *l = NULL;
     lane *place = NULL;
+    uint64_t began = clock_now();
     bp_status status = load_halves(m, wait, &l, &place, why);
     bool later = status == BP_EBUSY;
     if (status != BP_OK)
@@ -224,6 +225,8 @@ static bp_status load(model_entry *m, const models_wait *wait, bp_error *why)
     m->loaded = l;
     m->lane = place;
     m->ready_at = m->idle_at = clock_now();
+    if (status == BP_OK && !wait->progress) /* who watches a bar needs no line */
+        log_line(BP_LOG_INFO, "model %s is loaded (%.2f s)", m->config.name, (double)(m->ready_at - began) / 1e9);
     m->awaited_until = m->ready_at + STAY_NS;
     m->holds = status == BP_OK;
     m->loads += status == BP_OK;

@@ -212,12 +212,12 @@ def test_real_models_on_another_backend(tmp_path):
 
 
 @pytest.mark.parametrize("break_it, says", [
-    (lambda text: text.replace("models:", "modells:"), r"server.yaml:\d+:\d+: .*modells.*goes on"),
-    (lambda text: text + "  : [", r"server.yaml:\d+.*goes on"),
-    (lambda text: text.replace("tiny.gguf", "absent.gguf"), r"absent.gguf.*goes on"),
-    (lambda text: text.replace("plugin: cpu", "plugin: nothing"), r"nothing.*goes on"),
-    (lambda text: text.replace("threads: 2", "threads: 2, isa: z80"), r"server.yaml:\d+:\d+: .*goes on"),
-    (lambda text: text.replace("tiny:", "tiny: { file: no.gguf }\n  tiny2:").replace("context: 100", "context: 1e9"), r"goes on")])
+    (lambda text: text.replace("models:", "modells:"), r"goes on: .*server.yaml:\d+:\d+: .*modells"),
+    (lambda text: text + "  : [", r"goes on: .*server.yaml:\d+"),
+    (lambda text: text.replace("tiny.gguf", "absent.gguf"), r"goes on: .*absent.gguf"),
+    (lambda text: text.replace("plugin: cpu", "plugin: nothing"), r"goes on: .*nothing"),
+    (lambda text: text.replace("threads: 2", "threads: 2, isa: z80"), r"goes on: .*server.yaml:\d+:\d+: "),
+    (lambda text: text.replace("tiny:", "tiny: { file: no.gguf }\n  tiny2:").replace("context: 100", "context: 1e9"), r"goes on: ")])
 def test_what_cannot_be_read_changes_nothing(tiny, tmp_path, break_it, says):
     good = text_of(f"  tiny: {{ file: {tiny}, context: 100 }}")
     server = Served(tmp_path, good)
@@ -237,6 +237,20 @@ def test_what_a_running_server_does_not_take_up_is_said(tiny, tmp_path):
     assert server.reload(changed, r"warning: frontends: changed in \S+server.yaml")
     assert server.reload(changed) == (0, 0, 0, 1)
     assert server.stop() == 0
+
+
+def test_a_load_is_logged_and_memory_only_where_something_changed(tiny, tmp_path):
+    text = text_of(f"  tiny: {{ file: {tiny} }}", top="memory_budget: 1GiB\n")
+    server = Served(tmp_path, text)
+    said = lambda what: sum(what in line for line in list(server.log))
+    assert said("model tiny needs") == 1 and said("is loaded") == 0
+    assert [m["task"] for m in server.get("/v1/models").json["data"]] == [None]
+    assert server.post("/v1/completions", {**ASK, "model": "tiny"}).status == 200
+    assert [m["task"] for m in server.get("/v1/models").json["data"]] == ["generate"]
+    assert server.reload(text) == (0, 0, 0, 1)
+    assert server.reload(text.replace("1GiB", "2GiB")) == (0, 0, 0, 1)
+    server.stop()
+    assert said("model tiny needs") == 2 and said("model tiny is loaded (") == 1, "".join(server.log)
 
 
 def test_a_file_that_was_replaced_is_loaded_anew(tiny, tmp_path):
