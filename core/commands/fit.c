@@ -103,13 +103,22 @@ static void tell_unfit(fit *f, const need *n, uint64_t pinned)
                                     (unsigned long long)((budget - pinned) >> 20)));
 }
 
+/* Why the sum may be less than what the lines of the models add up to. */
+static const char *sharing(const fit *f)
+{
+    for (size_t i = 0; i < f->config->model_count; i++)
+        if (f->needs[i].known && is_counted(f, &f->needs[i], false))
+            return ", the weights of a file counted once,";
+    return "";
+}
+
 static void tell_budget(fit *f)
 {
     uint64_t budget = f->config->memory_budget, all = sum_of(f, false), pinned = sum_of(f, true);
     if (!budget) {
         if (f->config->model_count > 1)
-            tell(f, false, buffer_format(&f->line, "all models together need %llu MiB; there is no memory_budget, so none leaves for another",
-                                         mebibytes(all)));
+            tell(f, false, buffer_format(&f->line, "all models together need %llu MiB%s and there is no memory_budget, so none leaves for another",
+                                         mebibytes(all), sharing(f)));
         return;
     }
     if (pinned > budget)
@@ -118,8 +127,8 @@ static void tell_budget(fit *f)
     for (size_t i = 0; i < f->config->model_count; i++)
         tell_unfit(f, &f->needs[i], pinned);
     const char *end = all <= budget ? "all of them fit" : "the one without a request for the longest makes room for who is asked for";
-    tell(f, false, buffer_format(&f->line, "all models together need %llu MiB and memory_budget is %llu MiB: %s", mebibytes(all),
-                                 mebibytes(budget), end));
+    tell(f, false, buffer_format(&f->line, "all models together need %llu MiB%s and memory_budget is %llu MiB: %s", mebibytes(all),
+                                 sharing(f), mebibytes(budget), end));
 }
 
 bp_status fit_tell(const config *c, const engine_model *models, const engine_backend *backends, fit_say say, void *user, bp_error *error)

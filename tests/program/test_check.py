@@ -92,6 +92,7 @@ def test_what_fits_into_memory_is_told(write, model, minilm):
     embed = f"  embed: {{ file: {model}, task: embed, context: 512 }}\n" # of the same weights
     shared = backplane("check", write(budget(model, minilm, "2GiB", more=embed))).expect(0).out
     assert int(re.search(r"together need (\d+)", shared)[1]) < both + needs_of(shared, "embed") - 80
+    assert "the weights of a file counted once" in shared and "counted once" not in said
 
 
 def test_what_never_fits_is_a_mistake(write, model, minilm):
