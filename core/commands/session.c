@@ -3,6 +3,7 @@
 #include "base/error.h"
 #include "base/log.h"
 #include "commands/refused.h"
+#include "host/suggest.h"
 #include "model/shelf.h"
 
 #include <limits.h>
@@ -132,7 +133,13 @@ static bp_status choose_model(session *s, const char *name, bp_error *error)
     s->model = name ? config_find_model(s->config, name) : &s->config->models[0];
     if (s->model)
         return BP_OK;
-    return error_set(error, BP_ENOTFOUND, "%s: no model \"%.64s\" under models", s->config->path, name);
+    suggestion guess = suggest_for(name);
+    for (size_t i = 0; i < s->config->model_count; i++)
+        suggest_add(&guess, s->config->models[i].name);
+    char hint[96], others[96];
+    snprintf(others, sizeof others, "; the first of %zu is %.63s", s->config->model_count, s->config->models[0].name);
+    return error_set(error, BP_ENOTFOUND, "%s: no model \"%.64s\" under models%s", s->config->path, name,
+                     *suggest_text(&guess, hint, sizeof hint) ? hint : others);
 }
 
 static bp_status select_from_file(session *s, const session_selection *selection, yaml_lookup_fn lookup, bp_error *error)

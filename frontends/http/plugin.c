@@ -110,8 +110,8 @@ static bp_status listen_on(http *h, bp_error *error)
     h->web = mg_start(&callbacks, h, settings);
     atomic_store(&h->started, true);
     if (!h->web)
-        return fail(error, BP_EIO, "http cannot listen on %.100s port %d: %s", c->host, (int)c->port,
-                    h->complaint[0] ? h->complaint : "choose another host or port");
+        return fail(error, BP_EIO, "cannot listen on %.100s port %d%s%s%s", c->host, (int)c->port, *h->complaint ? ": " : "", h->complaint,
+                    !*h->complaint || strstr(h->complaint, "bind") ? "; choose another host or port" : "");
     return BP_OK;
 }
 

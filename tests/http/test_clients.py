@@ -179,3 +179,4 @@ def test_a_port_that_is_taken(tmp_path, smollm2, server):
                       f"frontends: {{ http: {{ plugin: http, port: {server.port} }} }}\n")
     done = subprocess.run([server.process.args[0], "run", config], capture_output=True, text=True, timeout=30)
     assert done.returncode == 1 and f"cannot listen on 127.0.0.1 port {server.port}" in done.stderr
+    assert "Address already in use" in done.stderr and "; choose another host or port" in done.stderr

@@ -48,7 +48,9 @@ def test_a_wrong_setting_is_a_sentence(settings, sentence, model):
 
 def test_a_name_that_the_configuration_lacks(model):
     said = backplane("chat", "--config", ROOT / "config" / "chat.yaml", "nobody", "-p", "x").expect(1).err
-    assert 'no model "nobody"' in said
+    assert 'no model "nobody" under models; the first of 1 is smollm2' in said
+    said = backplane("chat", "--config", ROOT / "config" / "chat.yaml", "smolm2", "-p", "x").expect(1).err
+    assert 'no model "smolm2" under models; did you mean smollm2?' in said
 
 
 def config_with(backend, outside, model):
