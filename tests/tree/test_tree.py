@@ -151,3 +151,12 @@ def test_every_case_of_the_acceptance_list_has_its_test():
             if number.zfill(2) not in name.split("_"):
                 missing.append(f"{number}: {file}::{name} has another number")
     assert not missing, "\n".join(missing)
+
+
+def test_every_tool_says_how_it_is_used_and_does_nothing_else():
+    tools = [path for path in tracked("tools/*") if path.parent == ROOT / "tools" and path.read_bytes()[:2] == b"#!"]
+    assert len(tools) > 10
+    for tool in tools:
+        done = subprocess.run([tool, "--help"], capture_output=True, text=True, timeout=10)
+        said = done.stdout + done.stderr
+        assert done.returncode in (0, 2) and tool.name in said and "Traceback" not in said, (tool, said)
