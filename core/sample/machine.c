@@ -58,6 +58,7 @@ struct machine {
     uint32_t age;
     closure closure;
     union_memo memo[MEMO_SLOTS];
+    uint32_t unions; /* of the byte, or the near state, that is being worked out */
 };
 
 static bp_status no_memory(bp_error *error)
@@ -179,7 +180,17 @@ static int compare_frames(const frame *a, const frame *b)
     return a->room < b->room ? -1 : a->room > b->room;
 }
 
-/* The frames of both; those that differ only in what is below become one. NO_STATE when out of memory. */
+/* Why there is no stack. */
+static bp_status no_stack(const machine *m, bp_error *error)
+{
+    if (m->unions <= MACHINE_MOST_UNIONS)
+        return no_memory(error);
+    return error_set(error, BP_EGRAMMAR, "the grammar is too ambiguous: one byte leads to more than %d ways that become one",
+                     MACHINE_MOST_UNIONS);
+}
+
+/* The frames of both; those that differ only in what is below become one. NO_STATE when out of memory, or over what a byte may
+ * ask for. */
 static uint32_t unite(machine *m, uint32_t a, uint32_t b)
 {
     if (a == b)
@@ -189,6 +200,8 @@ static uint32_t unite(machine *m, uint32_t a, uint32_t b)
     union_memo *memo = &m->memo[(a * 0x9E3779B1u ^ b * 0x85EBCA77u) % MEMO_SLOTS];
     if (memo->a == a && memo->b == b && (a || b))
         return memo->both;
+    if (++m->unions > MACHINE_MOST_UNIONS)
+        return NO_STATE;
     uint32_t count_a = m->stacks.spans[a].count, count_b = m->stacks.spans[b].count, count = 0, i = 0, k = 0;
     frame *out = calloc((size_t)count_a + count_b + 1, sizeof *out);
     bool good = out != NULL;
@@ -226,7 +239,7 @@ static bp_status reach(machine *m, uint32_t at, uint32_t stack, bp_error *error)
     if (c->stamp_of[at] == c->stamp) {
         stack = unite(m, c->stack_at[at], stack);
         if (stack == NO_STATE)
-            return no_memory(error);
+            return no_stack(m, error);
         if (stack == c->stack_at[at])
             return BP_OK;
     } else if (m->program.code[at].op == OP_BYTES) {
@@ -300,6 +313,7 @@ static void begin_closure(machine *m)
         c->stamp = 1;
     }
     c->queue_count = c->taking_count = c->work = 0;
+    m->unions = 0;
     c->ends = false;
 }
 
@@ -446,12 +460,13 @@ bp_status machine_near(machine *m, uint32_t state, uint32_t reach_bytes, uint32_
     uint32_t which = find_reach(m, reach_bytes), count = m->states.spans[state].count, near = m->states.spans[state].near[which];
     if (near == NO_STATE) {
         place *places = malloc(((size_t)count + 1) * sizeof *places);
+        m->unions = 0;
         bp_status status = places ? BP_OK : no_memory(error);
         for (uint32_t i = 0; status == BP_OK && i < count; i++) {
             places[i] = places_of(m, state)[i];
             places[i].stack = near_stack(m, places[i].stack, which);
             if (places[i].stack == NO_STATE)
-                status = no_memory(error);
+                status = no_stack(m, error);
         }
         if (status == BP_OK)
             status = intern_state(m, places, count, m->states.spans[state].ends, &near, error);

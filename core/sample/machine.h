@@ -24,6 +24,7 @@
 enum {
     MACHINE_MOST_DEPTH = 1000,
     MACHINE_MOST_WORK = 1 << 16,   /* instructions that one byte may lead through */
+    MACHINE_MOST_UNIONS = 1 << 16, /* of stacks, that one byte may ask for */
     MACHINE_MOST_BYTES = 64 << 20, /* of one machine's tables */
     MACHINE_DEAD = 0, MACHINE_START = 1
 };
@@ -35,7 +36,7 @@ bp_status machine_new(program *p, machine **out, bp_error *error);
 void machine_free(machine *m); /* NULL is fine */
 
 /* The state that `byte` leads to, MACHINE_DEAD for none. Errors, with *out untouched: BP_ENOMEM; BP_EGRAMMAR, over
- * MACHINE_MOST_WORK or MACHINE_MOST_BYTES. */
+ * MACHINE_MOST_WORK, MACHINE_MOST_UNIONS (of which those that are remembered are not counted) or MACHINE_MOST_BYTES. */
 bp_status machine_next(machine *m, uint32_t state, unsigned char byte, uint32_t *out, bp_error *error);
 /* What is known of successors, valid until the next machine_next or machine_near; MACHINE_UNKNOWN: not asked before. */
 #define MACHINE_UNKNOWN UINT32_MAX

@@ -323,6 +323,30 @@ static void test_masks_are_what_every_token_says(void **context)
     free(v);
 }
 
+/* --- what takes too long --------------------------------------------------------------------------------------------------------- */
+
+/* Each line may end any number of items that were begun before: ways to become one are more with each byte. */
+static void test_what_is_too_ambiguous_ends(void **state)
+{
+    (void)state;
+    static const char text[] = "root ::= \"a\" item{2,4} | [x-z]+\nitem ::= (\"\\n\" root)? \"b\"*";
+    machine *m = NULL;
+    bp_error why = {0};
+    assert_int_equal(grammar_compile(BP_GRAMMAR_GBNF, text, strlen(text), &m, &why), BP_OK);
+    uint32_t at = MACHINE_START;
+    bp_status status = BP_OK;
+    uint64_t seed = 1;
+    for (int i = 0; i < 400 && status == BP_OK; i++) {
+        uint32_t next = MACHINE_DEAD;
+        for (uint32_t first = chance(&seed, 3), k = 0; k < 3 && status == BP_OK && next == MACHINE_DEAD; k++)
+            status = machine_next(m, at, (unsigned char)"a\nb"[(first + k) % 3], &next, &why);
+        at = next;
+    }
+    assert_int_equal(status, BP_EGRAMMAR);
+    assert_non_null(strstr(why.message, "the grammar is too ambiguous: one byte leads to more than"));
+    machine_free(m);
+}
+
 /* --- what is refused ------------------------------------------------------------------------------------------------------------------- */
 
 static void expect_refusal(uint32_t kind, const char *text, const char *part)
@@ -418,6 +442,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_it_takes_what_the_rules_say), cmocka_unit_test(test_it_takes_what_random_rules_say),
         cmocka_unit_test(test_masks_are_what_every_token_says), cmocka_unit_test(test_what_cannot_be_is_refused),
+        cmocka_unit_test(test_what_is_too_ambiguous_ends),
         cmocka_unit_test(test_schemas_are_refused_by_their_path)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
