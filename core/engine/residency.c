@@ -341,8 +341,11 @@ static bp_status wait_more(waiter *w, model_entry *m, const models_wait *wait, b
 {
     uint64_t now = clock_now(), end = w->began + PATIENCE_NS;
     w->saw_load |= m->state == BP_MODEL_LOADING;
-    if (wait->until && now >= wait->until)
-        return error_set(error, BP_ETIMEOUT, "model \"%s\" was not in memory in time", m->config.name);
+    if (wait->until && now >= wait->until) {
+        bp_error why = {0};
+        room_refuse(m, &why);
+        return error_set(error, BP_ETIMEOUT, "model \"%s\" was not in memory in time: %.380s", m->config.name, why.message);
+    }
     if (now >= end)
         return room_refuse(m, error);
     residency_wait(m->engine, wait->until && wait->until < end ? wait->until : end);

@@ -6,8 +6,6 @@
  * response has begun nothing can stand in it: there the next write tells. */
 #include "http/http.h"
 
-#include "common/fail.h"
-
 #include <arpa/inet.h>
 #include <dirent.h>
 #include <poll.h>
@@ -105,8 +103,10 @@ bp_status client_submit(exchange *e, const bp_request *request, bp_stream **out,
             e->left = true;
             return BP_ECANCELLED;
         }
-        if (e->server->host->now(e->server->host->context) - began > PATIENCE_NS)
-            return fail(error, BP_EBUSY, "model \"%.200s\" takes too long to load; try again later", request->model);
+        if (e->server->host->now(e->server->host->context) - began > PATIENCE_NS) {
+            error->code = BP_EBUSY; /* the sentence says what kept it out */
+            return BP_EBUSY;
+        }
     }
 }
 

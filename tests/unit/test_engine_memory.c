@@ -453,6 +453,7 @@ static void a_wait_ends_when_it_is_enough(void **state)
     uint64_t begin = clock_now();
     assert_int_equal(submit_within(&g, "b", 3, 50, NULL, &t, &error), BP_ETIMEOUT);
     assert_non_null(strstr(error.message, "model \"b\" was not in memory in time"));
+    assert_non_null(strstr(error.message, "more of memory_budget, and the models that hold it were in use for too long (a); try again later"));
     assert_true(clock_now() - begin < 2000000000u);
     assert_int_equal(state_of(&g, 1), BP_MODEL_LOADING); /* for who comes back */
     for (int i = 0; i < 1000 && state_of(&g, 1) == BP_MODEL_LOADING; i++)
