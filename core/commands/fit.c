@@ -24,17 +24,6 @@ typedef struct fit {
     void *user;
 } fit;
 
-static uint64_t add(uint64_t a, uint64_t b)
-{
-    uint64_t sum;
-    return checked_add_u64(a, b, &sum) ? sum : UINT64_MAX;
-}
-
-static unsigned long long mebibytes(uint64_t bytes)
-{
-    return (unsigned long long)((bytes >> 20) + (bytes % (1 << 20) != 0));
-}
-
 /* Whether another one's weights are the same memory. */
 static bool shares(const fit *f, const need *n, const need *other)
 {
@@ -60,7 +49,7 @@ static uint64_t sum_of(const fit *f, bool pinned_only)
         const need *n = &f->needs[i];
         if (!n->known || (pinned_only && !n->model->pinned))
             continue;
-        sum = add(sum, is_counted(f, n, pinned_only) ? add(n->memory.kv, n->memory.workspace) : loaded_sum(&n->memory));
+        sum = capped_add_u64(sum, is_counted(f, n, pinned_only) ? capped_add_u64(n->memory.kv, n->memory.workspace) : loaded_sum(&n->memory));
     }
     return sum;
 }
@@ -70,7 +59,7 @@ static uint64_t beside_pinned(const fit *f, const need *n)
 {
     for (size_t i = 0; i < f->config->model_count; i++)
         if (f->needs[i].model->pinned && shares(f, n, &f->needs[i]))
-            return add(n->memory.kv, n->memory.workspace);
+            return capped_add_u64(n->memory.kv, n->memory.workspace);
     return loaded_sum(&n->memory);
 }
 
@@ -84,8 +73,8 @@ static void tell_model(fit *f, const need *n)
 {
     const char *when = n->model->load == CONFIG_LOAD_EAGER ? "loaded at the start" : "loaded when it is asked for";
     tell(f, false, buffer_format(&f->line, "model %s needs %llu MiB: weights %llu, KV cache %llu, workspace %llu; %s%s", n->model->name,
-                                 mebibytes(loaded_sum(&n->memory)), mebibytes(n->memory.weights), mebibytes(n->memory.kv),
-                                 mebibytes(n->memory.workspace), when, n->model->pinned ? ", and stays" : ""));
+                                 loaded_mebibytes(loaded_sum(&n->memory)), loaded_mebibytes(n->memory.weights), loaded_mebibytes(n->memory.kv),
+                                 loaded_mebibytes(n->memory.workspace), when, n->model->pinned ? ", and stays" : ""));
 }
 
 /* The model does not fit whatever leaves. */
@@ -96,10 +85,10 @@ static void tell_unfit(fit *f, const need *n, uint64_t pinned)
         return;
     if (all > budget)
         tell(f, true, buffer_format(&f->line, "model %s cannot be loaded: it needs %llu MiB and memory_budget is %llu MiB; raise it, or lower "
-                                    "the model's context, kv_tokens or kv_memory", n->model->name, mebibytes(all), mebibytes(budget)));
+                                    "the model's context, kv_tokens or kv_memory", n->model->name, loaded_mebibytes(all), loaded_mebibytes(budget)));
     else if (pinned <= budget && beside_pinned(f, n) > budget - pinned)
         tell(f, true, buffer_format(&f->line, "model %s cannot be loaded: it needs %llu MiB, and pinned models leave %llu MiB of memory_budget; "
-                                    "raise it, or pin fewer models", n->model->name, mebibytes(beside_pinned(f, n)),
+                                    "raise it, or pin fewer models", n->model->name, loaded_mebibytes(beside_pinned(f, n)),
                                     (unsigned long long)((budget - pinned) >> 20)));
 }
 
@@ -118,17 +107,17 @@ static void tell_budget(fit *f)
     if (!budget) {
         if (f->config->model_count > 1)
             tell(f, false, buffer_format(&f->line, "all models together need %llu MiB%s and there is no memory_budget, so none leaves for another",
-                                         mebibytes(all), sharing(f)));
+                                         loaded_mebibytes(all), sharing(f)));
         return;
     }
     if (pinned > budget)
         tell(f, true, buffer_format(&f->line, "the pinned models cannot all be loaded: they need %llu MiB together and memory_budget is %llu MiB; "
-                                    "raise it, or pin fewer models", mebibytes(pinned), mebibytes(budget)));
+                                    "raise it, or pin fewer models", loaded_mebibytes(pinned), loaded_mebibytes(budget)));
     for (size_t i = 0; i < f->config->model_count; i++)
         tell_unfit(f, &f->needs[i], pinned);
     const char *end = all <= budget ? "all of them fit" : "the one without a request for the longest makes room for who is asked for";
-    tell(f, false, buffer_format(&f->line, "all models together need %llu MiB%s and memory_budget is %llu MiB: %s", mebibytes(all),
-                                 sharing(f), mebibytes(budget), end));
+    tell(f, false, buffer_format(&f->line, "all models together need %llu MiB%s and memory_budget is %llu MiB: %s", loaded_mebibytes(all),
+                                 sharing(f), loaded_mebibytes(budget), end));
 }
 
 bp_status fit_tell(const config *c, const engine_model *models, const engine_backend *backends, fit_say say, void *user, bp_error *error)

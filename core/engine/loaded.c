@@ -235,15 +235,9 @@ static uint64_t output_bytes(const loaded *l)
     return (uint64_t)l->limits.max_rows * l->output_width * sizeof(float);
 }
 
-static uint64_t add(uint64_t a, uint64_t b)
-{
-    uint64_t sum;
-    return checked_add_u64(a, b, &sum) ? sum : UINT64_MAX;
-}
-
 uint64_t loaded_sum(const bp_model_memory *memory)
 {
-    return add(add(memory->weights, memory->kv), memory->workspace);
+    return capped_add_u64(capped_add_u64(memory->weights, memory->kv), memory->workspace);
 }
 
 void loaded_expect(const loaded *l, bool shared, bp_model_memory *out)
@@ -252,7 +246,7 @@ void loaded_expect(const loaded *l, bool shared, bp_model_memory *out)
     *out = (bp_model_memory){.size = sizeof *out, .weights = shared ? 0 : model_shape_of(l->file)->weight_bytes};
     if (!checked_mul_u64(tokens, model_kv_bytes_per_token(l->file, l->config->kv_dtype), &out->kv))
         out->kv = UINT64_MAX;
-    out->workspace = add(add(out->weights, out->kv) / 16, output_bytes(l));
+    out->workspace = capped_add_u64(capped_add_u64(out->weights, out->kv) / 16, output_bytes(l));
 }
 
 bool loaded_measure(const loaded *l, bp_model_memory *out)
@@ -260,7 +254,7 @@ bool loaded_measure(const loaded *l, bp_model_memory *out)
     *out = (bp_model_memory){.size = sizeof *out};
     if (l->backend->ops->memory(l->model, out, NULL) != BP_OK)
         return false;
-    out->workspace = add(out->workspace, output_bytes(l) + tokenizer_memory(l->tokenizer));
+    out->workspace = capped_add_u64(out->workspace, output_bytes(l) + tokenizer_memory(l->tokenizer));
     return true;
 }
 

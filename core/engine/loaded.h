@@ -55,6 +55,11 @@ bool loaded_measure(const loaded *l, bp_model_memory *out);
 void loaded_expect(const loaded *l, bool shared, bp_model_memory *out);
 /* Weights, cache and workspace; UINT64_MAX where that is too large a number. */
 uint64_t loaded_sum(const bp_model_memory *memory);
+/* Bytes as people are told what is needed or missing: MiB, rounded up. */
+static inline unsigned long long loaded_mebibytes(uint64_t bytes)
+{
+    return (unsigned long long)((bytes >> 20) + (bytes % (1 << 20) != 0));
+}
 void loaded_free(loaded *l); /* NULL is fine */
 
 #endif

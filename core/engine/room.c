@@ -15,11 +15,6 @@
 
 enum { PASSES = 4 };
 
-static unsigned long long rounded_up(uint64_t bytes)
-{
-    return (unsigned long long)((bytes >> 20) + (bytes % (1 << 20) != 0)); /* MiB */
-}
-
 /* --- who leaves ------------------------------------------------------------------------------------------------------------- */
 
 /* It holds memory and will do so whatever happens. */
@@ -163,7 +158,7 @@ static bp_status check_possible(const bp_engine *engine, uint64_t need, bp_error
     char names[200];
     if (need > engine->budget)
         return error_set(error, BP_ELIMIT, "it needs %llu MiB and memory_budget is %llu MiB; raise it, or lower context or kv_memory",
-                         rounded_up(need), rounded_up(engine->budget));
+                         loaded_mebibytes(need), loaded_mebibytes(engine->budget));
     for (const model_entry *m = engine->entries; m; m = m->next)
         staying += stays(m) ? m->bytes : 0;
     if (staying <= engine->budget - need)
@@ -172,8 +167,8 @@ static bp_status check_possible(const bp_engine *engine, uint64_t need, bp_error
     return error_set(error, BP_ELIMIT,
                      "it needs %llu MiB, and of the %llu MiB of memory_budget models that stay hold %llu MiB (%s): %llu MiB are "
                      "missing; raise it, or pin fewer models",
-                     rounded_up(need), rounded_up(engine->budget), rounded_up(staying), names,
-                     rounded_up(staying - (engine->budget - need)));
+                     loaded_mebibytes(need), loaded_mebibytes(engine->budget), loaded_mebibytes(staying), names,
+                     loaded_mebibytes(staying - (engine->budget - need)));
 }
 
 bp_status room_refuse(const model_entry *m, bp_error *error)
@@ -186,7 +181,7 @@ bp_status room_refuse(const model_entry *m, bp_error *error)
     char names[200];
     name_holders(m->engine, false, names, sizeof names);
     return error_set(error, BP_EBUSY, "model \"%s\" needs %llu MiB more of memory_budget, and the models that hold it were in use for too "
-                     "long (%s); try again later", m->config.name, rounded_up(claim->missing), names);
+                     "long (%s); try again later", m->config.name, loaded_mebibytes(claim->missing), names);
 }
 
 static bool is_over(const model_entry *m, bool explicit, uint64_t begin, uint64_t now)

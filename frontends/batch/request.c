@@ -47,9 +47,8 @@ static bool open_envelope(job *j, json_t **body, refusal *why)
         return refuse(why, "custom_id", "invalid_value", "custom_id is not a string");
     json_t *inner = json_object_get(j->json, "body");
     if (!inner) {
-        *body = json_copy(j->json); /* where memory ends it leaves fields out */
-        return (json_object_size(*body) == json_object_size(j->json) && (!id || json_object_del(*body, "custom_id") == 0)) ||
-               refuse_memory(why);
+        *body = openai_copy(j->json);
+        return (*body && (!id || json_object_del(*body, "custom_id") == 0)) || refuse_memory(why);
     }
     if (!json_is_object(inner))
         return refuse(why, "body", "invalid_value", "body is not an object");

@@ -124,14 +124,11 @@ static bool copy_field(json_t *chat, const char *name, json_t *value)
 /* A copy of the object in which all but its type stands in an object of its own; NULL when out of memory. */
 static json_t *wrap(const json_t *flat, const char *key)
 {
-    json_t *inner = json_copy((json_t *)flat), *type = json_incref(json_object_get(flat, "type"));
-    if (json_object_size(inner) == json_object_size(flat)) {
-        json_object_del(inner, "type");
-        return json_pack("{so* so}", "type", type, key, inner);
-    }
-    json_decref(inner); /* a copy of what there was memory for */
-    json_decref(type);
-    return NULL;
+    json_t *inner = openai_copy((json_t *)flat);
+    if (!inner)
+        return NULL;
+    json_object_del(inner, "type");
+    return json_pack("{sO* so}", "type", json_object_get(flat, "type"), key, inner);
 }
 
 /* Functions stand flat here, and in an object of their own in a chat. */

@@ -27,6 +27,8 @@ json_t *openai_load(const char *bytes, size_t count, size_t flags, json_error_t 
 /* Appends the value as compact text, `flags` being jansson's further ones; false, with the text as it was, when out of memory
  * or without a value. */
 bool openai_dump(text *out, const json_t *value, size_t flags);
+/* A shallow copy of an object, with all of its members; NULL when out of memory, where json_copy leaves some out. */
+json_t *openai_copy(json_t *object);
 /* The list with the item, which is taken, at its end; NULL, and no list any more, when out of memory or without either. */
 json_t *openai_push(json_t *list, json_t *item);
 const char *openai_finish_reason(uint32_t finish, bool called); /* "stop", "tool_calls" or "length" */

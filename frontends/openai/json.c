@@ -55,6 +55,15 @@ bool openai_dump(text *out, const json_t *value, size_t flags)
     return false;
 }
 
+json_t *openai_copy(json_t *object)
+{
+    json_t *copy = json_copy(object);
+    if (copy && json_object_size(copy) == json_object_size(object))
+        return copy;
+    json_decref(copy);
+    return NULL;
+}
+
 json_t *openai_push(json_t *list, json_t *item)
 {
     if (list && json_array_append_new(list, item) == 0)
